@@ -1,0 +1,41 @@
+/*
+ * chunker — where a region of a file is cut: Gear with normalised chunking (docs/format.md,
+ * "Content").
+ *
+ * AVX-512 and AVX2 forms are chosen at run time; they cut exactly where the portable one does.
+ *
+ * Ownership: the table belongs to the struct.
+ * Threads:   immutable once made.
+ * Errors:    none.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct digest_key;
+
+enum {
+    CHUNK_MIN = 16 * 1024,
+    CHUNK_AIM = 64 * 1024,
+    CHUNK_MAX = 128 * 1024,
+    CHUNK_WHOLE = 64 * 1024
+};
+
+struct chunker {
+    uint64_t table[256];
+};
+
+void chunker_init(struct chunker *chunker, const struct digest_key *gear_key);
+
+/* The length of the chunk that begins at data[0], `count` bytes being there; `last`: the region
+ * ends with them.  0: more bytes are needed (only when !last and count < CHUNK_MAX).  A region of
+ * up to CHUNK_WHOLE bytes is one chunk: the caller sees to that. */
+size_t chunker_next(const struct chunker *chunker, const uint8_t *data, size_t count, bool last);
+
+/* Names of the forms this machine can run ("portable", "avx2", "avx512"), and each by itself, for
+ * tests and the benchmark. */
+size_t chunker_next_form(const struct chunker *chunker, const char *form, const uint8_t *data,
+                         size_t count, bool last);
+const char *const *chunker_forms(void); /* NULL-terminated */

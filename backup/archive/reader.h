@@ -1,0 +1,76 @@
+/*
+ * reader — one archive opened for reading: header, toc and trailer checked, blocks on demand.
+ *
+ * Ownership: reader_close() ends it.
+ * Threads:   immutable once open: any call from any thread, each with its own codec.
+ * Errors:    ERR_CORRUPT, naming archive and block, for everything that is not as it was written;
+ * ERR_NOT_FOUND.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backup/archive/place.h"
+#include "backup/archive/writer.h"
+
+struct buf;
+struct err;
+struct reader;
+struct repo;
+
+struct block_info {
+    uint32_t raw; /* where it begins in the raw space */
+    uint32_t raw_size;
+    uint64_t offset; /* in the object */
+    uint32_t stored_size;
+};
+
+/* `object_name` NULL: by kind and id. */
+int reader_open(struct repo *repo, enum archive_kind kind, const struct archive_id *id,
+                const char *object_name, struct reader **out, struct err *err);
+void reader_close(struct reader *reader); /* NULL is allowed */
+void reader_closep(struct reader **reader);
+
+const struct archive_id *
+reader_id(const struct reader *reader); /* from the header: a root's is not in its name */
+uint64_t reader_size(const struct reader *reader); /* of the object */
+size_t reader_memory(const struct reader *reader); /* bytes that keeping it open takes */
+uint32_t reader_raw_end(const struct reader *reader);
+size_t reader_blocks(const struct reader *reader);
+const struct block_info *reader_block(const struct reader *reader, size_t number);
+/* The block in which `raw` lies; ERR_CORRUPT for a dead place. */
+int reader_find(const struct reader *reader, uint32_t raw, size_t *out_number, struct err *err);
+
+/* Fetches, opens and decodes one block into `out`, which has raw_size bytes. */
+int reader_decode(const struct reader *reader, struct codec *codec, size_t number, uint8_t *out,
+                  struct err *err);
+/* The same from bytes of the object that the caller fetched (blocks `first` … in one piece). */
+int reader_decode_fetched(const struct reader *reader, struct codec *codec, size_t number,
+                          const uint8_t *stored, uint8_t *out, struct err *err);
+int reader_fetch(const struct reader *reader, size_t first, size_t count, uint8_t *out,
+                 struct err *err);
+
+/* The chunk table: `raw` of each chunk filled in.  *out is malloc'ed. */
+int reader_chunks(const struct reader *reader, struct chunk **out, size_t *out_count,
+                  struct err *err);
+/* Metadata: the archives that it refers to; *out is malloc'ed. */
+int reader_references(const struct reader *reader, struct archive_id **out, size_t *out_count,
+                      struct err *err);
+
+/* One record of an index archive's stream; see docs/format.md, "Index archives". */
+struct index_record {
+    struct archive_id id;
+    enum archive_kind kind;
+    uint64_t size;
+    const uint8_t *toc, *chunks; /* point into the parsed bytes */
+    size_t toc_size, chunks_size;
+};
+/* Takes one record off the front of *at (ERR_CORRUPT: bad; *out_need > 0 and 0: more bytes are
+ * needed). */
+int index_record_parse(const uint8_t **at, const uint8_t *end, struct index_record *out,
+                       size_t *out_need, struct err *err);
+int index_record_chunks(const struct index_record *record, struct chunk **out, size_t *out_count,
+                        struct err *err);
+/* The same record made from an archive that no index names. */
+int reader_index_record(const struct reader *reader, struct buf *index, struct err *err);

@@ -1,0 +1,18 @@
+/*
+ * local — a store in a directory.
+ *
+ * A put is a file in tmp/ (with the process id in its name; what a dead process left is removed at
+ * open), synced, linked to its name without overwriting, and the directory synced.  Names map to
+ * paths one to one; directories are made when first needed, 0700.
+ *
+ * Ownership, threads, errors: as store.h says.  ERR_NO_REPOSITORY where the directory does not
+ * exist and `create` is false.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct err;
+struct store;
+
+int local_store_open(const char *directory, bool create, struct store **out, struct err *err);

@@ -1,0 +1,92 @@
+/*
+ * store — where a repository's objects are kept: a directory now, an S3 bucket later.
+ *
+ * An object is written once, whole, and never changed.  Its name is a relative path of safe ASCII
+ * ("data/3fa9…"), at most STORE_NAME_MAX bytes.  A driver implements struct store_ops; everybody
+ * else calls the functions below.
+ *
+ * Ownership: store_close() ends a store; objects and puts must be gone by then.
+ * Threads:   any call from any thread; store_put_write() of one put from several threads, on
+ * separate ranges. Errors:    ERR_NOT_FOUND, ERR_EXISTS, ERR_DENIED, ERR_SYSTEM (with cause:
+ * ENOSPC, EIO …), ERR_REMOTE.  Texts name the store and the object.  These are repository errors:
+ * never mistake them for an unreadable source.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct store;
+struct store_object;
+struct store_put;
+
+enum { STORE_NAME_MAX = 200 };
+
+/* One listed object: its name behind the prefix and its size.  Non-zero ends the listing with that
+ * result. */
+typedef int store_list_fn(void *context, const char *name, uint64_t size, struct err *err);
+
+struct store_ops {
+    void (*close)(struct store *store);
+    int (*list)(struct store *store, const char *prefix, store_list_fn *each, void *context,
+                struct err *err);
+    int (*open)(struct store *store, const char *name, struct store_object **out, struct err *err);
+    int (*read)(struct store_object *object, uint64_t offset, void *out, size_t count,
+                struct err *err);
+    void (*close_object)(struct store_object *object);
+    int (*begin)(struct store *store, struct store_put **out, struct err *err);
+    int (*write)(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
+                 struct err *err);
+    int (*commit)(struct store_put *put, const char *name, struct err *err);
+    void (*abort)(struct store_put *put);
+    int (*remove)(struct store *store, const char *name, struct err *err);
+    int (*room)(struct store *store, uint64_t *out_free, struct err *err);
+};
+
+/* What every driver's own struct begins with. */
+struct store {
+    const struct store_ops *ops;
+    char *location; /* as the user wrote it, for messages */
+};
+
+struct store_object {
+    struct store *store;
+    uint64_t size;
+};
+
+struct store_put {
+    struct store *store;
+};
+
+/* Objects whose names begin with `prefix` (which ends in '/'), in no order, at every depth below.
+ * A prefix that does not exist is empty.  Driver's temporary files do not appear. */
+int store_list(struct store *store, const char *prefix, store_list_fn *each, void *context,
+               struct err *err);
+
+int store_open(struct store *store, const char *name, struct store_object **out, struct err *err);
+uint64_t store_object_size(const struct store_object *object);
+/* All of `count` bytes or an error: an object that ends earlier is ERR_CORRUPT. */
+int store_read(struct store_object *object, uint64_t offset, void *out, size_t count,
+               struct err *err);
+void store_object_close(struct store_object *object); /* NULL is allowed */
+void store_object_closep(struct store_object **object);
+
+/* A new object: write anywhere in it, then commit under a name, or abort.  Both free the put.  A
+ * commit that returned 0 is durable and was not there before (ERR_EXISTS otherwise). */
+int store_put_begin(struct store *store, struct store_put **out, struct err *err);
+int store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
+                    struct err *err);
+int store_put_commit(struct store_put *put, const char *name, struct err *err);
+void store_put_abort(struct store_put *put); /* NULL is allowed */
+
+/* Small objects at once. */
+int store_create(struct store *store, const char *name, const void *bytes, size_t count,
+                 struct err *err);
+
+int store_remove(struct store *store, const char *name, struct err *err);
+/* Bytes that can still be written; UINT64_MAX where nobody knows. */
+int store_room(struct store *store, uint64_t *out_free, struct err *err);
+void store_close(struct store *store); /* NULL is allowed */
+void store_closep(struct store **store);
