@@ -26,7 +26,7 @@ static void what_was_put_is_read_back(void **state)
         assert_true(put_u32(&buf, (uint32_t)numbers[i], &err) == 0);
         assert_true(put_u64(&buf, numbers[i], &err) == 0);
     }
-    struct reader in = reader_of(buf.data, buf.size);
+    struct cursor in = cursor_of(buf.data, buf.size);
     for (size_t i = 0; i < NUMBERS; i++) {
         assert_true(read_varint(&in) == numbers[i]);
         assert_true(read_zigzag(&in) == (int64_t)numbers[i]);
@@ -35,7 +35,7 @@ static void what_was_put_is_read_back(void **state)
         assert_true(read_u32(&in) == (uint32_t)numbers[i]);
         assert_true(read_u64(&in) == numbers[i]);
     }
-    assert_true(!in.failed && reader_left(&in) == 0);
+    assert_true(!in.failed && cursor_left(&in) == 0);
 }
 
 static void numbers_lie_low_byte_first(void **state)
@@ -60,36 +60,36 @@ static void numbers_lie_low_byte_first(void **state)
     assert_true(bytes[0] == 0xEF && load_le16(bytes) == 0xBEEF);
 }
 
-static void a_reader_that_ran_out_yields_zeros_from_then_on(void **state)
+static void a_cursor_that_ran_out_yields_zeros_from_then_on(void **state)
 {
     (void)state;
     static const uint8_t bytes[] = {1, 2, 3};
-    struct reader in = reader_of(bytes, sizeof(bytes));
+    struct cursor in = cursor_of(bytes, sizeof(bytes));
 
     assert_true(read_u32(&in) == 0 && in.failed);
     assert_true(read_u8(&in) == 0 && read_varint(&in) == 0 && read_zigzag(&in) == 0);
-    assert_true(!read_bytes(&in, 0) && reader_left(&in) == 0);
+    assert_true(!read_bytes(&in, 0) && cursor_left(&in) == 0);
 }
 
 static void bytes_are_lent_only_as_far_as_they_go(void **state)
 {
     (void)state;
     static const uint8_t bytes[] = {1, 2, 3};
-    struct reader in = reader_of(bytes, sizeof(bytes));
+    struct cursor in = cursor_of(bytes, sizeof(bytes));
 
-    assert_true(read_bytes(&in, 2) == bytes && reader_left(&in) == 1);
+    assert_true(read_bytes(&in, 2) == bytes && cursor_left(&in) == 1);
     assert_true(read_bytes(&in, 0) == bytes + 2 && !in.failed);
     assert_true(!read_bytes(&in, SIZE_MAX) && in.failed);
 
-    struct reader empty = reader_of(NULL, 0);
+    struct cursor empty = cursor_of(NULL, 0);
     (void)read_bytes(&empty, 0);
-    assert_true(!empty.failed && reader_left(&empty) == 0);
+    assert_true(!empty.failed && cursor_left(&empty) == 0);
     assert_true(read_u8(&empty) == 0 && empty.failed);
 }
 
 static void assert_no_varint(const uint8_t *bytes, size_t size)
 {
-    struct reader in = reader_of(bytes, size);
+    struct cursor in = cursor_of(bytes, size);
 
     assert_true(read_varint(&in) == 0 && in.failed);
 }
@@ -127,7 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_read_back),
         cmocka_unit_test(numbers_lie_low_byte_first),
-        cmocka_unit_test(a_reader_that_ran_out_yields_zeros_from_then_on),
+        cmocka_unit_test(a_cursor_that_ran_out_yields_zeros_from_then_on),
         cmocka_unit_test(bytes_are_lent_only_as_far_as_they_go),
         cmocka_unit_test(a_varint_has_one_form_only),
         cmocka_unit_test(a_full_buffer_takes_no_number),
