@@ -1,0 +1,66 @@
+/*
+ * extract — recovery to disk: stored trees written below a directory, safely, completely, and again
+ * where it stopped.
+ *
+ * Everything is done relative to directory descriptors, so that neither a planted symlink nor a
+ * directory that is swapped while it runs leads outside the target.  A file comes into place whole,
+ * by its own name; its times come last, so that what an interrupted run left behind is recognised
+ * and written again.
+ *
+ * Ownership: borrows blocks and roots.
+ * Threads:   called by one; runs its own workers.
+ * Errors:    target errors (cannot write …) are gathered: each reported through `trouble`, the rest
+ * goes on, and the result says so; damage in the repository likewise (ERR_CORRUPT in the end).  A
+ * wrong target directory fails at once.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backup/archive/root.h"
+
+struct blocks;
+struct err;
+struct progress;
+struct selection;
+
+enum extract_overwrite { OVERWRITE_IF_CHANGED, OVERWRITE_ALWAYS, OVERWRITE_NEVER };
+
+struct extract_options {
+    const char *target; /* directory, made if absent */
+    const char *const
+        *paths; /* PATH arguments as written ("config/…", "/…"); none: everything of `types` */
+    size_t path_count;
+    const char
+        *content_path; /* of SNAP:PATH: its content goes straight into the target; else NULL */
+    uint8_t types;     /* bits; 0: files and config */
+    enum extract_overwrite overwrite;
+    bool delete_extra; /* --delete */
+    bool dry_run, verify;
+    bool no_special, no_setuid;
+    const char *const *includes, *const *excludes; /* gitignore-style */
+    size_t include_count, exclude_count;
+    const char *const *keep; /* on "/": files that are left as they are, and listed */
+    size_t keep_count;
+    void (*trouble)(void *context, const char *path,
+                    const struct err *err); /* one file could not be restored */
+    void (*note)(void *context,
+                 const char *text); /* one line for the user: kept, deleted, would write … */
+    void *context;
+    struct progress *progress;
+};
+
+struct extract_result {
+    uint64_t files, directories, others, bytes; /* written */
+    uint64_t unchanged;                         /* were there already */
+    uint64_t deleted, kept;
+    uint64_t failed, damaged;
+    uint64_t room_needed, room_free; /* dry run */
+    uint64_t verified;
+};
+
+/* Returns 0 only when everything that was asked for is there. */
+int extract_run(struct blocks *blocks, const struct selection *selection,
+                const struct extract_options *options, struct extract_result *out, struct err *err);
