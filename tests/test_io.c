@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backup/base/buf.h"
@@ -135,6 +136,21 @@ static void an_opened_file_is_not_inherited(void **state)
     assert_true(strcmp(err.text, "open no/such: No such file or directory") == 0);
 }
 
+static void a_temporary_file_has_no_name(void **state)
+{
+    (void)state;
+    CLEANUP(closep) int fd = -1;
+    struct stat st;
+    struct err err;
+
+    assert_true(io_open_temporary("/tmp", &fd, &err) == 0);
+    assert_true(io_write_full(fd, "abc", 3, &err) == 0);
+    assert_true(fstat(fd, &st) == 0 && st.st_nlink == 0 && st.st_size == 3);
+    assert_true((st.st_mode & 0777) == 0600);
+    closep(&fd);
+    assert_true(io_open_temporary("/no/such", &fd, &err) == -ERR_NOT_FOUND && fd == -1);
+}
+
 static void closing_is_reported_and_keeps_errno(void **state)
 {
     (void)state;
@@ -174,6 +190,7 @@ int main(void)
         cmocka_unit_test(signals_and_short_reads_are_not_seen),
         cmocka_unit_test(a_full_disk_is_an_error),
         cmocka_unit_test(an_opened_file_is_not_inherited),
+        cmocka_unit_test(a_temporary_file_has_no_name),
         cmocka_unit_test(closing_is_reported_and_keeps_errno),
         cmocka_unit_test(a_file_is_read_up_to_the_limit),
     };

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "backup/base/buf.h"
@@ -134,6 +136,32 @@ int io_openat(int dirfd, const char *name, int flags, mode_t mode, int *out_fd, 
         return err_sys(err, "open %s", name);
     *out_fd = fd;
     return 0;
+}
+
+/* For file systems without O_TMPFILE. */
+static int open_and_unlink(const char *dir, int *out_fd, struct err *err)
+{
+    char *name;
+
+    if (asprintf(&name, "%s/.yester-XXXXXX", dir) < 0)
+        return err_set(err, ERR_NOMEM, "no memory for a name");
+    int fd = mkostemp(name, O_CLOEXEC);
+    int r = fd < 0 ? err_sys(err, "temporary file in %s", dir) : 0;
+    if (fd >= 0) {
+        (void)unlink(name);
+        *out_fd = fd;
+    }
+    free(name);
+    return r;
+}
+
+int io_open_temporary(const char *dir, int *out_fd, struct err *err)
+{
+    int r = io_openat(AT_FDCWD, dir, O_TMPFILE | O_RDWR | O_EXCL, 0600, out_fd, err);
+
+    if (r < 0 && (err->cause == EOPNOTSUPP || err->cause == EISDIR))
+        return open_and_unlink(dir, out_fd, err);
+    return r < 0 ? err_context(err, "temporary file") : 0;
 }
 
 int io_close(int fd)
