@@ -1,9 +1,10 @@
 /*
  * local — a store in a directory.
  *
- * A put is a file in tmp/ (with the process id in its name; what a dead process left is removed at
- * open), synced, linked to its name without overwriting, and the directory synced.  Names map to
- * paths one to one; directories are made when first needed, 0700.
+ * A put is a file in tmp/ (named after its process; what dead processes of this host left is
+ * removed before the first put: who only reads, or tries with --dry-run, changes nothing), synced,
+ * linked to its name without overwriting, and the directory synced.  Names map to paths one to one;
+ * directories are made when first needed, 0700.
  *
  * Ownership, threads, errors: as store.h says.  ERR_NO_REPOSITORY where the directory does not
  * exist and `create` is false.

@@ -60,8 +60,11 @@ struct store_put {
     struct store *store;
 };
 
-/* Objects whose names begin with `prefix` (which ends in '/'), in no order, at every depth below.
- * A prefix that does not exist is empty.  Driver's temporary files do not appear. */
+/* Whether an object can have this name; the functions below give ERR_USAGE where it cannot. */
+bool store_is_name(const char *name);
+
+/* Objects whose names begin with `prefix` (which ends in '/', or is empty), in no order, at every
+ * depth below. A prefix that does not exist is empty.  Driver's temporary files do not appear. */
 int store_list(struct store *store, const char *prefix, store_list_fn *each, void *context,
                struct err *err);
 
