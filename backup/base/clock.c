@@ -76,7 +76,7 @@ void clock_format_local(int64_t ns, char out[CLOCK_TEXT_SIZE])
 void clock_format_rfc3339_utc(int64_t ns, char out[CLOCK_TEXT_SIZE])
 {
     time_t seconds = whole_seconds(ns);
-    int64_t fraction = ns - (int64_t)(seconds + 1) * NS_PER_SECOND + NS_PER_SECOND;
+    int64_t fraction = (ns % NS_PER_SECOND + NS_PER_SECOND) % NS_PER_SECOND;
     struct tm tm;
 
     gmtime_r(&seconds, &tm);
