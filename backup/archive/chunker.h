@@ -2,7 +2,7 @@
  * chunker — where a region of a file is cut: Gear with normalised chunking (docs/format.md,
  * "Content").
  *
- * AVX-512 and AVX2 forms are chosen at run time; they cut exactly where the portable one does.
+ * One portable form: docs/decisions/chunker.md has the measurements of the others.
  *
  * Ownership: the table belongs to the struct.
  * Threads:   immutable once made.
@@ -33,9 +33,3 @@ void chunker_init(struct chunker *chunker, const struct digest_key *gear_key);
  * ends with them.  0: more bytes are needed (only when !last and count < CHUNK_MAX).  A region of
  * up to CHUNK_WHOLE bytes is one chunk: the caller sees to that. */
 size_t chunker_next(const struct chunker *chunker, const uint8_t *data, size_t count, bool last);
-
-/* Names of the forms this machine can run ("portable", "avx2", "avx512"), and each by itself, for
- * tests and the benchmark. */
-size_t chunker_next_form(const struct chunker *chunker, const char *form, const uint8_t *data,
-                         size_t count, bool last);
-const char *const *chunker_forms(void); /* NULL-terminated */
