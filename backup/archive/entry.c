@@ -11,8 +11,8 @@
 uint32_t entry_st_mode(const struct entry *entry)
 {
     static const uint32_t formats[] = {
-        [ENTRY_FILE] = S_IFREG,     [ENTRY_DIRECTORY] = S_IFDIR, [ENTRY_SYMLINK] = S_IFLNK,
-        [ENTRY_CHARDEV] = S_IFCHR,  [ENTRY_BLOCKDEV] = S_IFBLK,  [ENTRY_FIFO] = S_IFIFO,
+        [ENTRY_FILE] = S_IFREG,    [ENTRY_DIRECTORY] = S_IFDIR, [ENTRY_SYMLINK] = S_IFLNK,
+        [ENTRY_CHARDEV] = S_IFCHR, [ENTRY_BLOCKDEV] = S_IFBLK,  [ENTRY_FIFO] = S_IFIFO,
         [ENTRY_SOCKET] = S_IFSOCK,
     };
 

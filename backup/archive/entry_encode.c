@@ -42,7 +42,7 @@ static int note_patch(struct patches *patches, size_t at, uint32_t archive, stru
 
 int encoder_put_place(struct encoder *encoder, struct place place, struct err *err)
 {
-    size_t index;
+    size_t index = 0;
     int r;
 
     if (place.archive == NO_ARCHIVE)

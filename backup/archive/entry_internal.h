@@ -15,10 +15,17 @@ enum {
     TABLE_SLOT_SIZE = ARCHIVE_ID_SIZE + 1, /* id (or number, once prepared) and kind */
     TABLE_KIND = ARCHIVE_ID_SIZE,
     TABLE_COUNT_SIZE = 2,
-    EXTENT_SIZE_MAX = 12, /* encoded: a length below 2^33, or a hole's of any size without a place */
+    EXTENT_SIZE_MAX =
+        12, /* encoded: a length below 2^33, or a hole's of any size without a place */
 };
 
-enum item_kind { ITEM_LEAF = 1, ITEM_INDEX = 2, ITEM_EXTENTS = 3, ITEM_EXTENT_INDEX = 4, ITEM_INODE = 5 };
+enum item_kind {
+    ITEM_LEAF = 1,
+    ITEM_INDEX = 2,
+    ITEM_EXTENTS = 3,
+    ITEM_EXTENT_INDEX = 4,
+    ITEM_INODE = 5
+};
 
 /* Resolves a table index of a prepared block; false: not there, or of another kind. */
 static inline bool table_archive(const struct block *block, uint64_t index, enum archive_kind kind,
