@@ -45,9 +45,10 @@ int reader_find(const struct reader *reader, uint32_t raw, size_t *out_number, s
 /* Fetches, opens and decodes one block into `out`, which has raw_size bytes. */
 int reader_decode(const struct reader *reader, struct codec *codec, size_t number, uint8_t *out,
                   struct err *err);
-/* The same from bytes of the object that the caller fetched (blocks `first` … in one piece). */
+/* The same from the stored bytes of this block, which the caller fetched. */
 int reader_decode_fetched(const struct reader *reader, struct codec *codec, size_t number,
                           const uint8_t *stored, uint8_t *out, struct err *err);
+/* The stored bytes of `count` blocks in one piece; block_info.offset tells where each begins. */
 int reader_fetch(const struct reader *reader, size_t first, size_t count, uint8_t *out,
                  struct err *err);
 
@@ -58,6 +59,11 @@ int reader_chunks(const struct reader *reader, struct chunk **out, size_t *out_c
 int reader_references(const struct reader *reader, struct archive_id **out, size_t *out_count,
                       struct err *err);
 
+/* For verify: parts that no reader of blocks looks at.  Whether the first header is that of the
+ * trailer, and whether the padding is as it was written. */
+int reader_check_header(const struct reader *reader, struct err *err);
+int reader_check_padding(const struct reader *reader, struct err *err);
+
 /* One record of an index archive's stream; see docs/format.md, "Index archives". */
 struct index_record {
     struct archive_id id;
@@ -66,10 +72,14 @@ struct index_record {
     const uint8_t *toc, *chunks; /* point into the parsed bytes */
     size_t toc_size, chunks_size;
 };
-/* Takes one record off the front of *at (ERR_CORRUPT: bad; *out_need > 0 and 0: more bytes are
- * needed). */
+int index_record_encode(const struct index_record *record, struct buf *out, struct err *err);
+/* Takes one record off the front of *at (ERR_CORRUPT: bad; *out_need > 0 and 0: at least so many
+ * more bytes are needed, and *at stays). */
 int index_record_parse(const uint8_t **at, const uint8_t *end, struct index_record *out,
                        size_t *out_need, struct err *err);
+/* Its blocks, and the chunks of a data archive; *out is malloc'ed. */
+int index_record_blocks(const struct index_record *record, struct block_info **out,
+                        size_t *out_count, struct err *err);
 int index_record_chunks(const struct index_record *record, struct chunk **out, size_t *out_count,
                         struct err *err);
 /* The same record made from an archive that no index names. */

@@ -68,8 +68,9 @@ struct writer_result {
     uint64_t size;    /* of the object */
 };
 
-/* Chunks, padding, toc, trailer; then the object is durable.  `index` (may be NULL) gets the record
- * of docs/format.md, "Index archives", appended; `object_name` is the kind's own name when NULL. */
+/* Chunks, padding, toc, trailer; then the object is durable.  There must be a block in it.  `index`
+ * (may be NULL) gets the record of docs/format.md, "Index archives", appended; `object_name` is the
+ * kind's own name when NULL. */
 int writer_commit(struct writer *writer, const char *object_name, struct buf *index,
                   struct writer_result *out, struct err *err);
 void writer_abort(struct writer *writer); /* NULL is allowed */
