@@ -1,0 +1,152 @@
+#include <errno.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backup/base/buf.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/path.h"
+#include "fs/mount_internal.h"
+
+extern char **environ;
+
+static void freep(char **text)
+{
+    free(*text);
+}
+
+static void fclosep(FILE **file)
+{
+    if (*file)
+        (void)fclose(*file);
+}
+
+/* "DIR" of "DIR/name/": resolved, while the mount point itself is not touched. */
+int mount_point_path(const char *directory, char **out, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf clean = {.limit = 64 * 1024};
+    CLEANUP(freep) char *parent = NULL;
+    int rc = path_absolute(directory, strlen(directory), &clean, err);
+
+    if (rc < 0)
+        return err_context(err, "%s", directory);
+    rc = buf_append(&clean, "", 1, err);
+    if (rc < 0)
+        return rc;
+    char *name = strrchr((char *)clean.data, '/');
+    *name++ = '\0';
+    parent = realpath(clean.data[0] != '\0' ? (char *)clean.data : "/", NULL);
+    if (!parent)
+        return err_sys(err, "%s", directory);
+    bool top = strcmp(parent, "/") == 0;
+    if (asprintf(out, "%s/%s", top ? "" : parent, name) < 0)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    return 0;
+}
+
+/* A symlink is followed, as far as something is there. */
+static int resolved_point(const char *directory, char **out, struct err *err)
+{
+    *out = realpath(directory, NULL);
+    return *out ? 0 : mount_point_path(directory, out, err);
+}
+
+/* mountinfo writes white space and backslashes as \ooo. */
+static void unescape(char *text)
+{
+    char *to = text;
+
+    for (const char *at = text; *at != '\0';) {
+        unsigned value;
+        if (at[0] == '\\' && sscanf(at + 1, "%3o", &value) == 1) {
+            *to++ = (char)value;
+            at += 4;
+        } else {
+            *to++ = *at++;
+        }
+    }
+    *to = '\0';
+}
+
+/* "36 35 98:0 /root POINT options - TYPE source options" */
+static bool line_is_ours(char *line, const char *path)
+{
+    char *rest = line, *point = NULL;
+
+    for (int i = 0; i < 5; i++)
+        point = strsep(&rest, " ");
+    if (!point || !rest)
+        return false;
+    unescape(point);
+    char *type = strstr(rest, " - ");
+    return type && strcmp(point, path) == 0 && strncmp(type, " - fuse.yester ", 15) == 0;
+}
+
+int mount_point_is_ours(const char *path, bool *out, struct err *err)
+{
+    CLEANUP(fclosep) FILE *mounts = fopen("/proc/self/mountinfo", "re");
+    CLEANUP(freep) char *line = NULL;
+    size_t room = 0;
+
+    if (!mounts)
+        return err_sys(err, "/proc/self/mountinfo");
+    *out = false;
+    while (!*out && getline(&line, &room, mounts) > 0)
+        *out = line_is_ours(line, path);
+    return 0;
+}
+
+static int busy(const char *path, struct err *err)
+{
+    return err_set(err, ERR_BUSY, "%s is in use; `fuser -vm %s` shows by whom", path, path);
+}
+
+/* As a user: the program that may. */
+static int run_fusermount(const char *path, bool lazy, struct err *err)
+{
+    char *argv[] = {"fusermount3", "-u", lazy ? "-z" : "-q", "--", (char *)(uintptr_t)path, NULL};
+    pid_t child;
+    int status = 0;
+    int rc = posix_spawnp(&child, argv[0], NULL, NULL, argv, environ);
+
+    if (rc != 0) {
+        errno = rc;
+        return err_sys(err, "cannot run fusermount3 (of the package fuse3)");
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    return lazy ? err_set(err, ERR_SYSTEM, "fusermount3 cannot unmount %s", path) : busy(path, err);
+}
+
+static int unmount(const char *path, struct err *err)
+{
+    struct stat st;
+    bool dead = stat(path, &st) < 0 && errno == ENOTCONN;
+
+    if (geteuid() != 0)
+        return run_fusermount(path, dead, err);
+    if (umount2(path, dead ? MNT_DETACH : 0) == 0)
+        return 0;
+    return errno == EBUSY ? busy(path, err) : err_sys(err, "cannot unmount %s", path);
+}
+
+int mount_undo(const char *directory, struct err *err)
+{
+    CLEANUP(freep) char *path = NULL;
+    bool ours = false;
+    int rc = resolved_point(directory, &path, err);
+
+    if (rc == 0)
+        rc = mount_point_is_ours(path, &ours, err);
+    if (rc < 0)
+        return rc;
+    if (!ours)
+        return err_set(err, ERR_NOT_FOUND, "%s: no yester is mounted there", path);
+    return unmount(path, err);
+}

@@ -1,0 +1,210 @@
+#include <signal.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "backup/archive/blocks.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/log.h"
+#include "catalog/catalog.h"
+#include "fs/mount_internal.h"
+
+/*
+ * Where the repository is a directory, a new snapshot shows in the time of its snapshots/: that is
+ * looked at often and costs one system call.  What changes within a snapshot (a new revision) does
+ * not show there; so all is listed now and then.
+ */
+#define TICK_NS (250 * 1000 * 1000)
+#define HOT_NS (3 * NS_PER_SECOND)
+#define LISTING_NS (10 * NS_PER_SECOND)
+
+/* ---- invalidation ------------------------------------------------------------------------ */
+
+/* Errors are of no use: a node that the kernel does not know needs nothing. */
+static void forget_name(struct mount *mount, uint64_t directory, const char *name)
+{
+    (void)fuse_lowlevel_notify_inval_entry(mount->session, directory, name, strlen(name));
+}
+
+static void forget_content(struct mount *mount, uint64_t id)
+{
+    (void)fuse_lowlevel_notify_inval_inode(mount->session, id, 0, 0);
+}
+
+static void forget_latest(struct mount *mount, uint64_t directory, uint16_t host)
+{
+    uint64_t latest = nodes_find(mount->nodes, directory, layout_key(NODE_LATEST, host, 0));
+
+    if (latest == 0)
+        return;
+    for (unsigned type = 1; type <= TYPES; type++)
+        forget_name(mount, latest, snapshot_type_name((enum snapshot_type)type));
+    forget_content(mount, latest);
+}
+
+/* The directory that shows a host's snapshots is not as it was. */
+static void tell_directory(struct mount *mount, uint64_t directory,
+                           const struct shot_change *change)
+{
+    forget_name(mount, directory, change->name);
+    forget_latest(mount, directory, change->host);
+    forget_content(mount, directory);
+}
+
+static void tell(struct mount *mount, const struct shot_change *change)
+{
+    uint64_t hosts = nodes_find(mount->nodes, FUSE_ROOT_ID, layout_key(NODE_HOSTS, 0, 0));
+    char name[HOST_NAME_MAX_SIZE + 1];
+    uint16_t top;
+
+    if (shots_top(mount->shots, &top) && top == change->host)
+        tell_directory(mount, FUSE_ROOT_ID, change);
+    if (hosts == 0)
+        return;
+    uint64_t host = nodes_find(mount->nodes, hosts, layout_key(NODE_HOST, change->host, 0));
+    if (host != 0)
+        tell_directory(mount, host, change);
+    if (shots_host(mount->shots, change->host, name))
+        forget_name(mount, hosts, name);
+    forget_content(mount, hosts);
+}
+
+/* Another host's snapshots stand at the top from now on. */
+static void tell_top(struct mount *mount, uint16_t host)
+{
+    struct shot shot;
+
+    for (uint32_t number = 0; shots_next(mount->shots, host, &number, &shot); number++)
+        forget_name(mount, FUSE_ROOT_ID, shot.name);
+    forget_name(mount, FUSE_ROOT_ID, "latest");
+    forget_content(mount, FUSE_ROOT_ID);
+}
+
+static void tell_all(struct mount *mount, const struct shot_changes *changes, bool had_top,
+                     uint16_t old_top)
+{
+    uint16_t top = 0;
+    bool has_top = shots_top(mount->shots, &top);
+
+    if (had_top && (!has_top || top != old_top))
+        tell_top(mount, old_top);
+    if (has_top && (!had_top || top != old_top))
+        tell_top(mount, top);
+    for (size_t i = 0; i < changes->count; i++)
+        tell(mount, &changes->at[i]);
+}
+
+int watch_refresh(struct mount *mount, bool notify, struct err *err)
+{
+    CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
+    CLEANUP(shot_changes_clear) struct shot_changes changes = {0};
+    uint16_t old_top = 0;
+    bool had_top = shots_top(mount->shots, &old_top);
+    int rc = catalog_sync(mount->catalog, false, err);
+
+    if (rc == 0)
+        rc = catalog_snapshots(mount->catalog, NULL, &rows, err);
+    if (rc == 0)
+        rc = shots_update(mount->shots, &rows, &changes, err);
+    if (rc == 0 && notify && changes.count > 0)
+        tell_all(mount, &changes, had_top, old_top);
+    return rc;
+}
+
+/* ---- the thread -------------------------------------------------------------------------- */
+
+/* When the last change, and the last listing, was. */
+struct watch {
+    struct timespec changed;
+    int64_t hot_until, listed;
+    bool failing;
+};
+
+/* Whether a listing is due. */
+static bool is_due(struct mount *mount, struct watch *watch, int64_t now)
+{
+    char path[4096];
+    struct stat st;
+    int size = snprintf(path, sizeof(path), "%s/snapshots", mount->repository);
+
+    if (size < 0 || (size_t)size >= sizeof(path) || stat(path, &st) < 0)
+        return now - watch->listed >= NS_PER_SECOND / 2; /* not a directory here: ask */
+    if (st.st_mtim.tv_sec != watch->changed.tv_sec || st.st_mtim.tv_nsec != watch->changed.tv_nsec)
+        watch->hot_until = now + HOT_NS;
+    watch->changed = st.st_mtim;
+    return now < watch->hot_until || now - watch->listed >= LISTING_NS;
+}
+
+static void look(struct mount *mount, struct watch *watch)
+{
+    int64_t now = clock_monotonic_ns();
+    struct err err;
+
+    if (!is_due(mount, watch, now))
+        return;
+    watch->listed = now;
+    int rc = watch_refresh(mount, true, &err);
+    if (rc < 0 && !watch->failing)
+        log_warn("new snapshots cannot be seen for now: %s", err.text);
+    watch->failing = rc < 0;
+}
+
+static void log_counters(struct mount *mount)
+{
+    struct counters *c = &mount->counters;
+    struct blockcache_stats stats = {0};
+
+    blocks_stats(mount->blocks, &stats);
+    log_info("requests: lookup %llu, getattr %llu, readdir %llu, read %llu, open %llu, xattr %llu, "
+             "forget %llu, other %llu",
+             c->lookups, c->getattrs, c->readdirs, c->reads, c->opens, c->xattrs, c->forgets,
+             c->others);
+    log_info("reads: %llu from the cache, %llu decoded, %llu bytes; %llu prefetches; blocks: %llu "
+             "hits, %llu loads, %zu bytes; directories: %zu",
+             c->peeked, c->decoded, c->bytes, c->prefetched, (unsigned long long)stats.hits,
+             (unsigned long long)stats.loads, stats.bytes, nodes_count(mount->nodes));
+}
+
+/* The read-ahead of the kernel: 128 KiB at first, more only by way of sysfs. */
+static void raise_read_ahead(struct mount *mount)
+{
+    char path[128];
+    struct stat st;
+
+    if (geteuid() != 0 || stat(mount->directory, &st) < 0)
+        return;
+    (void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
+                   minor(st.st_dev));
+    FILE *file = fopen(path, "we");
+    if (!file)
+        return;
+    (void)fprintf(file, "%d\n", MOUNT_READ_AHEAD_KB);
+    (void)fclose(file);
+}
+
+void *watch_run(void *context)
+{
+    const struct timespec tick = {.tv_nsec = TICK_NS};
+    struct mount *mount = context;
+    struct watch watch = {0};
+    struct statvfs st;
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGUSR2); /* blocked in every thread */
+    if (statvfs(mount->directory, &st) == 0) {
+        raise_read_ahead(mount);
+        daemon_ready(mount);
+    } else {
+        log_error("%s does not answer", mount->directory);
+        (void)kill(getpid(), SIGTERM);
+    }
+    while (!atomic_load(&mount->stop)) {
+        if (sigtimedwait(&signals, NULL, &tick) == SIGUSR2)
+            log_counters(mount);
+        else
+            look(mount, &watch);
+    }
+    return NULL;
+}
