@@ -141,8 +141,8 @@ static int same_xattrs(struct blocks *blocks, const struct content *a, const str
 static int same_metadata(struct blocks *blocks, const struct entry *a, const struct entry *b,
                          bool *out, struct err *err)
 {
-    *out = a->mode == b->mode && a->uid == b->uid && a->gid == b->gid &&
-           a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns;
+    *out = a->mode == b->mode && a->uid == b->uid && a->gid == b->gid && a->mtime_s == b->mtime_s &&
+           a->mtime_ns == b->mtime_ns;
     return *out ? same_xattrs(blocks, &a->xattrs, &b->xattrs, out, err) : 0;
 }
 

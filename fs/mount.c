@@ -13,7 +13,6 @@
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/pool.h"
-#include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "fs/mount_internal.h"
 
@@ -254,10 +253,10 @@ static int check_device(struct err *err)
 {
     if (access("/dev/fuse", R_OK | W_OK) == 0)
         return 0;
-    return errno == ENOENT
-               ? err_set(err, ERR_SYSTEM, "there is no /dev/fuse: is the kernel's module there "
-                                          "(`modprobe fuse`)?")
-               : err_sys(err, "/dev/fuse (its mode on most systems is 0666)");
+    return errno == ENOENT ? err_set(err, ERR_SYSTEM,
+                                     "there is no /dev/fuse: is the kernel's module there "
+                                     "(`modprobe fuse`)?")
+                           : err_sys(err, "/dev/fuse (its mode on most systems is 0666)");
 }
 
 /* fusermount3 would refuse it with fewer words. */
@@ -272,8 +271,9 @@ static int check_allow_other(const struct mount_options *options, struct err *er
     if (file)
         (void)fclose(file);
     return allowed ? 0
-                   : err_set(err, ERR_DENIED, "--allow-other as a user needs the line "
-                                              "user_allow_other in /etc/fuse.conf");
+                   : err_set(err, ERR_DENIED,
+                             "--allow-other as a user needs the line "
+                             "user_allow_other in /etc/fuse.conf");
 }
 
 static int check_empty(const char *path, struct err *err)
@@ -313,7 +313,7 @@ static int check_directory(struct mount *mount, const char *directory, struct er
 
 static int prepare(struct mount *mount, struct err *err)
 {
-    const char *location = mount->repo->store->location;
+    const char *location = repo_location(mount->repo);
 
     mount->repository = realpath(location, NULL);
     if (!mount->repository)

@@ -6,11 +6,11 @@
 
 enum {
     STREAMS = 64,
-    STREAM_JOB = 1024 * 1024,          /* one job decodes about so much */
+    STREAM_JOB = 1024 * 1024, /* one job decodes about so much */
     WINDOW_FIRST = 1024 * 1024,
     WINDOW_MAX = 8 * 1024 * 1024,
-    SLACK = 2 * MOUNT_READ_MAX,        /* requests of one reader overtake each other */
-    RUN_GAP = 256 * 1024,              /* misses that close are one run of small files */
+    SLACK = 2 * MOUNT_READ_MAX, /* requests of one reader overtake each other */
+    RUN_GAP = 256 * 1024,       /* misses that close are one run of small files */
     RUN_AHEAD = 512 * 1024,
     JOBS_MAX = 32,
 };
@@ -26,7 +26,7 @@ struct stream {
 struct ahead {
     struct mount *mount;
     uint64_t window_max;
-    atomic_int jobs; /* that wait or run */
+    atomic_int jobs;      /* that wait or run */
     pthread_mutex_t lock; /* guards what follows */
     struct stream files[STREAMS];
     struct stream archives[STREAMS];
@@ -146,8 +146,7 @@ static void advance(struct stream *stream, uint64_t id, uint64_t offset, uint64_
     *to = stream->expected + stream->window;
 }
 
-void ahead_note(struct ahead *ahead, uint64_t id, uint64_t offset, size_t count,
-                uint64_t file_size)
+void ahead_note(struct ahead *ahead, uint64_t id, uint64_t offset, size_t count, uint64_t file_size)
 {
     uint64_t from, to;
 

@@ -142,8 +142,7 @@ static int look_up(struct mount *mount, uint64_t parent_id, const struct node *p
 void mount_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 {
     struct mount *mount = fuse_req_userdata(req);
-    struct fuse_entry_param entry = {.attr_timeout = MOUNT_TIMEOUT,
-                                     .entry_timeout = MOUNT_TIMEOUT};
+    struct fuse_entry_param entry = {.attr_timeout = MOUNT_TIMEOUT, .entry_timeout = MOUNT_TIMEOUT};
     struct node parent;
     struct err err;
 
@@ -194,15 +193,15 @@ struct listing {
 };
 
 /* Appends a name; false: it does not fit. */
-static bool append(struct listing *listing, const char *name,
-                   const struct fuse_entry_param *entry, uint64_t cookie)
+static bool append(struct listing *listing, const char *name, const struct fuse_entry_param *entry,
+                   uint64_t cookie)
 {
     char *at = listing->bytes + listing->used;
     size_t left = listing->size - listing->used;
-    size_t need = listing->plus ? fuse_add_direntry_plus(listing->req, at, left, name, entry,
-                                                         (off_t)cookie)
-                                : fuse_add_direntry(listing->req, at, left, name, &entry->attr,
-                                                    (off_t)cookie);
+    size_t need =
+        listing->plus
+            ? fuse_add_direntry_plus(listing->req, at, left, name, entry, (off_t)cookie)
+            : fuse_add_direntry(listing->req, at, left, name, &entry->attr, (off_t)cookie);
 
     if (need > left)
         return false;

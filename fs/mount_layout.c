@@ -4,7 +4,6 @@
 #include "backup/archive/repo.h"
 #include "backup/base/clock.h"
 #include "backup/base/path.h"
-#include "backup/crypto/digest.h"
 #include "fs/mount_internal.h"
 
 /* The children of the root and of a host: latest, hosts (at the top only), then the snapshots. */
@@ -15,8 +14,8 @@ uint64_t layout_key(enum node_kind kind, uint32_t number, unsigned type)
     return (uint64_t)kind << 56 | (uint64_t)type << 48 | number;
 }
 
-static void set_child(struct child *child, uint64_t id, const struct node *parent,
-                      const char *name, struct node node)
+static void set_child(struct child *child, uint64_t id, const struct node *parent, const char *name,
+                      struct node node)
 {
     bool of_host = node.kind == NODE_HOST || node.kind == NODE_LATEST;
     uint32_t number = of_host ? node.host : node.snapshot;
@@ -44,7 +43,8 @@ static bool next_in_host(struct mount *mount, uint64_t id, const struct node *no
     uint32_t at = *number > FIRST_SHOT ? (uint32_t)(*number - FIRST_SHOT) : 0;
 
     if (*number == 0) {
-        set_child(out, id, node, "latest", (struct node){.kind = NODE_LATEST, .host = any ? host : 0});
+        set_child(out, id, node, "latest",
+                  (struct node){.kind = NODE_LATEST, .host = any ? host : 0});
         return true;
     }
     if (*number == 1 && node->kind == NODE_ROOT) {
@@ -59,8 +59,8 @@ static bool next_in_host(struct mount *mount, uint64_t id, const struct node *no
     return true;
 }
 
-static bool next_host(struct mount *mount, uint64_t id, const struct node *node,
-                      uint64_t *number, struct child *out)
+static bool next_host(struct mount *mount, uint64_t id, const struct node *node, uint64_t *number,
+                      struct child *out)
 {
     char name[HOST_NAME_MAX_SIZE + 1];
 
@@ -190,8 +190,8 @@ uint64_t layout_inode(struct mount *mount, const struct node *node)
         (void)shots_get(mount->shots, node->snapshot, &shot);
     int size = snprintf(what, sizeof(what), "%d %d %d %s %s", node->kind, node->type,
                         node->below_hosts, shot.name, host);
-    return digest_hash64(keyring_id_key(mount->repo->keyring), what, (size_t)size) |
-           UINT64_C(1) << 63;
+    return digest_hash64(keyring_id_key(mount->repo->keyring), what, (size_t)size) | UINT64_C(1)
+                                                                                         << 63;
 }
 
 static void set_times(struct stat *st, int64_t ns)

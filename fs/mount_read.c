@@ -42,8 +42,8 @@ static bool add_piece(struct pieces *pieces, const void *bytes, size_t count)
 {
     if (pieces->count == MOUNT_PIECES)
         return false;
-    pieces->at[pieces->count++] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes,
-                                                 .iov_len = count};
+    pieces->at[pieces->count++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = count};
     return true;
 }
 
@@ -199,8 +199,7 @@ static void read_later(struct mount *mount, fuse_req_t req, uint64_t id, uint64_
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    *job = (struct read_job){
-        .mount = mount, .req = req, .id = id, .offset = offset, .size = size};
+    *job = (struct read_job){.mount = mount, .req = req, .id = id, .offset = offset, .size = size};
     pool_submit(mount->pool, run_read, job);
 }
 
@@ -233,8 +232,8 @@ static void read_stored(struct mount *mount, fuse_req_t req, uint64_t id, uint64
     }
 }
 
-static void read_manifest(struct mount *mount, fuse_req_t req, uint64_t id,
-                          const struct node *node, uint64_t offset, size_t wanted)
+static void read_manifest(struct mount *mount, fuse_req_t req, uint64_t id, const struct node *node,
+                          uint64_t offset, size_t wanted)
 {
     CLEANUP(buf_clear) struct buf manifest = {.limit = MANIFEST_LIMIT};
     struct err err;
@@ -290,7 +289,7 @@ void mount_lseek(fuse_req_t req, fuse_ino_t id, off_t offset, int whence,
     CLEANUP(held_entry_clear) struct held_entry held = {0};
     struct mount *mount = fuse_req_userdata(req);
     struct err err;
-    uint64_t found;
+    uint64_t found = 0;
 
     (void)file;
     atomic_fetch_add(&mount->counters.others, 1);

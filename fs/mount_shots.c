@@ -237,8 +237,7 @@ bool shots_host(struct shots *shots, uint16_t host, char out[HOST_NAME_MAX_SIZE 
 bool shots_next(struct shots *shots, uint16_t host, uint32_t *number, struct shot *out)
 {
     pthread_mutex_lock(&shots->lock);
-    while (*number < shots->count &&
-           (shots->at[*number].gone || shots->at[*number].host != host))
+    while (*number < shots->count && (shots->at[*number].gone || shots->at[*number].host != host))
         ++*number;
     bool found = *number < shots->count;
     if (found)

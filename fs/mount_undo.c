@@ -108,10 +108,10 @@ static int busy(const char *path, struct err *err)
 /* As a user: the program that may. */
 static int run_fusermount(const char *path, bool lazy, struct err *err)
 {
-    char *argv[] = {"fusermount3", "-u", lazy ? "-z" : "-q", "--", (char *)(uintptr_t)path, NULL};
+    const char *const argv[] = {"fusermount3", "-u", lazy ? "-z" : "-q", "--", path, NULL};
     pid_t child;
     int status = 0;
-    int rc = posix_spawnp(&child, argv[0], NULL, NULL, argv, environ);
+    int rc = posix_spawnp(&child, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ);
 
     if (rc != 0) {
         errno = rc;

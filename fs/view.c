@@ -13,7 +13,6 @@
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/path.h"
-#include "backup/crypto/digest.h"
 #include "catalog/select.h"
 
 enum { PRINTABLE_MAX = 16 * 1024, SOURCE_PATH_MAX = 64 * 1024 };
@@ -77,8 +76,7 @@ struct number {
     uint64_t value;
 };
 
-static int add_numbers(json_object *to, const struct number *numbers, size_t count,
-                       struct err *err)
+static int add_numbers(json_object *to, const struct number *numbers, size_t count, struct err *err)
 {
     int rc = 0;
 
@@ -91,9 +89,9 @@ static int add_type(json_object *types, enum snapshot_type number, const struct 
                     struct err *err)
 {
     const struct number numbers[] = {
-        {"files", type->files},           {"directories", type->directories},
-        {"others", type->others},         {"bytes", type->bytes},
-        {"new_bytes", type->new_bytes},   {"unreadable", type->unreadable},
+        {"files", type->files},         {"directories", type->directories},
+        {"others", type->others},       {"bytes", type->bytes},
+        {"new_bytes", type->new_bytes}, {"unreadable", type->unreadable},
     };
     json_object *object = json_object_new_object();
     int rc = add(types, snapshot_type_name(number), object, err);
@@ -168,9 +166,12 @@ static int add_sums(json_object *to, const struct root *root, struct err *err)
         unreadable += root->types[i].unreadable;
     }
     const struct number numbers[] = {
-        {"files", files},           {"bytes", bytes},
-        {"new_bytes", new_bytes},   {"unreadable", unreadable},
-        {"revision", root->revision}, {"sequence", root->sequence},
+        {"files", files},
+        {"bytes", bytes},
+        {"new_bytes", new_bytes},
+        {"unreadable", unreadable},
+        {"revision", root->revision},
+        {"sequence", root->sequence},
     };
     return add_numbers(to, numbers, sizeof(numbers) / sizeof(numbers[0]), err);
 }
@@ -340,7 +341,8 @@ int view_resolve(struct blocks *blocks, const struct selection *selection, const
         return resolve_source(blocks, selection, path, out, err);
     if (!split_type(path, &type, &rest))
         return err_set(err, ERR_USAGE,
-                       "%s: a path begins with files/, config/ or database/, or with a slash", path);
+                       "%s: a path begins with files/, config/ or database/, or with a slash",
+                       path);
     return resolve_in(blocks, selection, type, rest, strlen(rest), out, err);
 }
 

@@ -150,6 +150,11 @@ void repo_free(struct repo *repo)
     free(repo);
 }
 
+const char *repo_location(const struct repo *repo)
+{
+    return repo->store->location;
+}
+
 void repo_freep(struct repo **repo)
 {
     repo_free(*repo);

@@ -37,6 +37,9 @@ int repo_open(struct store *store, const struct secret *secrets, size_t count, s
 void repo_free(struct repo *repo);
 void repo_freep(struct repo **repo);
 
+/* Where it is, as the user wrote it. */
+const char *repo_location(const struct repo *repo);
+
 /* "data/…", "meta/…", "index/…" for an archive of that kind. */
 void repo_object_name(enum archive_kind kind, const struct archive_id *id,
                       char out[OBJECT_NAME_SIZE]);
