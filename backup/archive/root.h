@@ -13,7 +13,9 @@
 
 #include "backup/archive/entry.h"
 
+struct buf;
 struct err;
+struct idtable;
 struct repo;
 
 enum { SNAPSHOT_NAME_SIZE = 16, HOST_NAME_MAX_SIZE = 255 };
@@ -57,6 +59,12 @@ struct root {
 };
 
 void root_clear(struct root *root);
+
+/* The document of docs/format.md, "Roots".  A root that cannot be written so is ERR_USAGE. */
+int root_encode(const struct root *root, const struct idtable *ids, struct buf *out,
+                struct err *err);
+int root_decode(const void *bytes, size_t size, struct idtable *ids, struct root *out,
+                struct err *err);
 
 /* snapshots/NAME/REVISION.  Publishing is the moment at which a snapshot exists. */
 int root_publish(struct repo *repo, const struct root *root, uint64_t *out_size, struct err *err);
