@@ -1,0 +1,359 @@
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/io.h"
+#include "backup/base/pool.h"
+#include "backup/base/progress.h"
+#include "fs/extract_internal.h"
+
+/*
+ * Content goes to disk in windows.  A window's pieces are sorted by where they are stored, so that
+ * each block is decoded once for all files that have a part of it; the next window is planned
+ * meanwhile.
+ */
+enum {
+    WINDOW_FILES = 8192,
+    WINDOW_PIECES = 65536,
+    PIECE_MAX = 1024 * 1024, /* longer extents are cut, so that several workers share them */
+    TASK_SPAN = 1024 * 1024,
+    TASK_PIECES = 64,    /* of small files: so that no worker is the last one for long */
+    GAP_MAX = 64 * 1024, /* what is not needed between two pieces is fetched up to this size */
+    WORKERS_MIN = 4,
+    WORKERS_MAX = 64,
+};
+
+struct piece {
+    struct place place; /* NO_ARCHIVE: an empty file */
+    uint32_t length;
+    uint64_t offset;
+    struct outfile *file;
+};
+
+struct window {
+    struct piece *pieces;
+    size_t count, files, open;
+    size_t *tasks; /* where each begins; one more: the end */
+    size_t task_count;
+    struct later *later;
+    size_t later_count, later_room;
+    atomic_size_t next; /* task */
+};
+
+struct files {
+    struct pool *pool;
+    size_t workers, open_limit;
+    struct window windows[2];
+    struct window *filling, *running; /* running NULL: none */
+    struct extract *extract;
+};
+
+int files_new(struct extract *x, size_t open_limit, struct err *err)
+{
+    struct files *files = calloc(1, sizeof(*files));
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    x->files = files;
+    if (!files)
+        return err_set(err, ERR_NOMEM, "no memory for a plan");
+    files->extract = x;
+    files->open_limit = open_limit;
+    files->workers = cores < WORKERS_MIN   ? WORKERS_MIN
+                     : cores > WORKERS_MAX ? WORKERS_MAX
+                                           : (size_t)cores;
+    files->filling = &files->windows[0];
+    for (int i = 0; i < 2; i++) {
+        files->windows[i].pieces = malloc(WINDOW_PIECES * sizeof(struct piece));
+        files->windows[i].tasks = malloc((WINDOW_PIECES + 1) * sizeof(size_t));
+        if (!files->windows[i].pieces || !files->windows[i].tasks)
+            return err_set(err, ERR_NOMEM, "no memory for a plan");
+    }
+    files->pool = pool_new(files->workers, files->workers);
+    return files->pool ? 0 : err_set(err, ERR_NOMEM, "no memory for workers");
+}
+
+void files_free(struct extract *x)
+{
+    struct files *files = x->files;
+
+    if (!files)
+        return;
+    pool_free(files->pool);
+    for (int i = 0; i < 2; i++) {
+        free(files->windows[i].pieces);
+        free(files->windows[i].tasks);
+        free(files->windows[i].later);
+    }
+    free(files);
+    x->files = NULL;
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const struct piece *a = left, *b = right;
+
+    if (a->place.archive != b->place.archive)
+        return a->place.archive < b->place.archive ? -1 : 1;
+    if (a->place.raw != b->place.raw)
+        return a->place.raw < b->place.raw ? -1 : 1;
+    return 0;
+}
+
+/* Cuts the sorted pieces into tasks: each a stretch of one archive. */
+static void cut_tasks(struct window *window)
+{
+    const struct piece *first = window->pieces;
+
+    window->task_count = 0;
+    for (size_t i = 0; i < window->count; i++) {
+        const struct piece *piece = &window->pieces[i];
+        bool apart = piece->place.archive != first->place.archive ||
+                     piece->place.raw - first->place.raw >= TASK_SPAN ||
+                     piece - first >= TASK_PIECES;
+        if (i > 0 && !apart)
+            continue;
+        window->tasks[window->task_count++] = i;
+        first = piece;
+    }
+    window->tasks[window->task_count] = window->count;
+}
+
+/* Has what a task needs decoded, in runs without large gaps. */
+static void prefetch(struct extract *x, const struct piece *pieces, size_t count)
+{
+    struct place start = pieces[0].place;
+    uint64_t end = start.raw;
+
+    if (start.archive == NO_ARCHIVE)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].place.raw > end + GAP_MAX) {
+            blocks_prefetch(x->blocks, start, (size_t)(end - start.raw));
+            start = pieces[i].place;
+        }
+        if (pieces[i].place.raw + (uint64_t)pieces[i].length > end)
+            end = pieces[i].place.raw + (uint64_t)pieces[i].length;
+    }
+    blocks_prefetch(x->blocks, start, (size_t)(end - start.raw));
+}
+
+static int copy_piece(struct extract *x, const struct piece *piece, enum side *side,
+                      struct err *err)
+{
+    struct place place = piece->place;
+    uint32_t done = 0;
+
+    while (done < piece->length) {
+        CLEANUP(slice_clear) struct slice slice = {0};
+
+        *side = SIDE_REPOSITORY;
+        int r = blocks_get(x->blocks, place, &slice, err);
+        if (r < 0)
+            return r;
+        size_t left = piece->length - done;
+        size_t count = slice.size < left ? slice.size : left;
+        if (!outfile_is(x, piece->file, slice.data, count))
+            return err_set(err, ERR_CORRUPT, "its content is not what was backed up");
+        *side = SIDE_TARGET;
+        r = io_pwrite_full(piece->file->fd, slice.data, count, piece->offset + done, err);
+        if (r < 0)
+            return err_context(err, "write");
+        done += (uint32_t)count;
+        place.raw += (uint32_t)count;
+    }
+    return 0;
+}
+
+static void work_piece(struct extract *x, const struct piece *piece)
+{
+    struct outfile *file = piece->file;
+    enum side side = SIDE_TARGET;
+    struct err err;
+    int r = 0;
+
+    if (!extract_stopped(x) && !outfile_failed(file)) {
+        if (file->fd < 0)
+            r = outfile_open(x, file, &err);
+        if (r == 0)
+            r = copy_piece(x, piece, &side, &err);
+    }
+    if (r < 0)
+        outfile_fail(file, side, &err);
+    progress_add(x->options->progress, 0, piece->length);
+    outfile_release(x, file);
+}
+
+static void work(void *argument)
+{
+    struct files *files = argument;
+    struct window *window = files->running;
+
+    for (;;) {
+        size_t task = atomic_fetch_add_explicit(&window->next, 1, memory_order_relaxed);
+        if (task >= window->task_count)
+            return;
+        size_t first = window->tasks[task], end = window->tasks[task + 1];
+        if (!extract_stopped(files->extract))
+            prefetch(files->extract, window->pieces + first, end - first);
+        for (size_t i = first; i < end; i++)
+            work_piece(files->extract, &window->pieces[i]);
+    }
+}
+
+/* Waits for the window that is being worked on, then makes its links. */
+static void end_running(struct files *files)
+{
+    struct window *window = files->running;
+
+    if (!window)
+        return;
+    pool_wait_idle(files->pool);
+    for (size_t i = 0; i < window->later_count; i++) {
+        if (!extract_stopped(files->extract))
+            links_make(files->extract, &window->later[i]);
+        dir_unref(files->extract, window->later[i].dir);
+    }
+    window->count = window->files = window->open = window->later_count = 0;
+    files->running = NULL;
+}
+
+static void submit(struct files *files)
+{
+    struct window *window = files->filling;
+
+    end_running(files);
+    if (window->count > 0)
+        qsort(window->pieces, window->count, sizeof(struct piece), by_place);
+    cut_tasks(window);
+    atomic_store(&window->next, 0);
+    files->running = window;
+    files->filling = &files->windows[window == &files->windows[0]];
+    for (size_t i = 0; i < files->workers && window->task_count > 0; i++)
+        pool_submit(files->pool, work, files);
+}
+
+void files_drain(struct extract *x)
+{
+    struct files *files = x->files;
+
+    if (!files)
+        return;
+    submit(files);
+    end_running(files);
+}
+
+static struct window *with_room(struct files *files)
+{
+    struct window *window = files->filling;
+
+    if (window->count >= WINDOW_PIECES || window->files >= WINDOW_FILES ||
+        window->later_count >= WINDOW_FILES || window->open >= files->open_limit)
+        submit(files);
+    return files->filling;
+}
+
+/* A file of several pieces is open from its second one on. */
+static void add_piece(struct files *files, struct outfile *file, struct piece piece)
+{
+    struct err err;
+
+    /* Before its first piece can be on its way to a worker. */
+    if (file->pieces == 1 && outfile_open(files->extract, file, &err) < 0)
+        outfile_fail(file, SIDE_TARGET, &err);
+    struct window *window = with_room(files);
+    window->open += file->pieces == 1;
+    file->pieces++;
+    piece.file = file;
+    atomic_fetch_add_explicit(&file->left, 1, memory_order_relaxed);
+    window->pieces[window->count++] = piece;
+}
+
+static void add_extent(struct files *files, struct outfile *file, const struct extent *extent,
+                       uint64_t start)
+{
+    struct place place = extent->place;
+    uint64_t left = extent->length;
+
+    while (left > 0) {
+        uint32_t to_edge = PIECE_MAX - place.raw % PIECE_MAX;
+        uint32_t length = extent->length <= PIECE_MAX ? (uint32_t)left
+                          : left < to_edge            ? (uint32_t)left
+                                                      : to_edge;
+
+        add_piece(files, file, (struct piece){.place = place, .length = length, .offset = start});
+        place.raw += length;
+        start += length;
+        left -= length;
+    }
+}
+
+static int add_content(struct files *files, struct outfile *file, const struct entry *entry,
+                       struct err *err)
+{
+    CLEANUP(content_close) struct content_cursor cursor = {0};
+    struct extract *x = files->extract;
+    struct extent extent;
+    uint64_t start;
+
+    int r = content_open(&cursor, x->blocks, &entry->content, 0, err);
+    while (r == 0 && (r = content_next(&cursor, &extent, &start, err)) > 0) {
+        r = extract_stopped(x) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
+        if (r == 0 && extent_is_hole(&extent))
+            file->holes = true;
+        else if (r == 0)
+            add_extent(files, file, &extent, start);
+    }
+    return r;
+}
+
+int files_add(struct extract *x, struct dir *dir, const struct entry *entry, bool over,
+              uint64_t link, struct err *err)
+{
+    struct files *files = x->files;
+    struct outfile *file = NULL;
+
+    int r = outfile_new(dir, entry, over, link, &file, err);
+    if (r < 0)
+        return r;
+    with_room(files)->files++;
+    r = entry->size > 0 ? add_content(files, file, entry, err) : 0;
+    if (r < 0)
+        outfile_fail(file, SIDE_REPOSITORY, err);
+    else if (file->pieces == 0)
+        add_piece(files, file, (struct piece){.place = {.archive = NO_ARCHIVE}});
+    else if (file->pieces > 1)
+        outfile_reserve(file);
+    outfile_release(x, file);
+    return 0;
+}
+
+static int grow_later(struct window *window, struct err *err)
+{
+    size_t room = window->later_room ? window->later_room * 2 : 64;
+
+    if (window->later_count < window->later_room)
+        return 0;
+    struct later *grown = realloc(window->later, room * sizeof(*grown));
+    if (!grown)
+        return err_set(err, ERR_NOMEM, "no memory for a link");
+    window->later = grown;
+    window->later_room = room;
+    return 0;
+}
+
+int files_add_link(struct extract *x, struct dir *dir, const struct entry *entry, bool over,
+                   struct err *err)
+{
+    struct window *window = with_room(x->files);
+    int r = grow_later(window, err);
+
+    if (r < 0)
+        return r;
+    struct later *later = &window->later[window->later_count++];
+    *later = (struct later){
+        .dir = dir, .inode = entry->place, .over = over, .name_size = entry->name_size};
+    memcpy(later->name, entry->name, entry->name_size);
+    dir_ref(dir);
+    return 0;
+}
