@@ -1,0 +1,30 @@
+/*
+ * listing — the names in one directory, in the order of their bytes.
+ *
+ * A directory of ordinary size is sorted in memory; beyond LISTING_MEMORY of names they go through
+ * an external sort. While they are read, names that mean something for the whole directory (a
+ * CACHEDIR.TAG) are looked out for.
+ *
+ * Ownership: a name is good until the next call.
+ * Threads:   one.
+ * Errors:    those of reading the directory: then what was read so far is not used.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct listing;
+
+enum { LISTING_MEMORY = 4 * 1024 * 1024, LISTING_MARKERS_MAX = 64 };
+
+/* `markers`: names to look out for, at most LISTING_MARKERS_MAX.  The descriptor is read from its
+ * start. */
+int listing_new(int fd, const char *const *markers, size_t count, struct listing **out,
+                struct err *err);
+/* Bit i: the directory has an entry named markers[i]. */
+uint64_t listing_markers(const struct listing *listing);
+/* NULL at the end. */
+int listing_next(struct listing *listing, const char **out_name, struct err *err);
+void listing_free(struct listing *listing); /* NULL is allowed */

@@ -1,0 +1,55 @@
+/*
+ * walk — goes through the source paths of a backup, directory by directory, names in the order of
+ * their bytes.
+ *
+ * All paths are one tree from "/": a directory above a source path is gone through as a partial one
+ * that has only what was asked for.  Nothing recurses, no path is too long, and the number of open
+ * directories is bounded whatever the depth.
+ *
+ *     WALK_ENTER a directory … its entries (WALK_ENTRY, WALK_ENTER … WALK_LEAVE) … WALK_LEAVE
+ *
+ * Ownership: what an item points to is good until the next call; take references of directories
+ * that are needed longer. Threads:   one. Errors:    what cannot be read is told to `trouble` and
+ * passed over; ERR_NOMEM and ERR_CANCELLED end the walk.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "backup/source/rules.h"
+
+struct err;
+struct srcdir;
+struct walk;
+
+enum walk_event { WALK_END, WALK_ENTER, WALK_ENTRY, WALK_LEAVE };
+
+struct walk_item {
+    enum walk_event event;
+    const char *name;      /* in its directory; "" for the root */
+    struct statx st;       /* not for WALK_LEAVE */
+    struct srcdir *parent; /* NULL for the root */
+    struct srcdir *dir;    /* ENTER, LEAVE: the directory itself */
+    bool partial;          /* ENTER: only what leads to the paths asked for */
+    bool prune;            /* ENTER: to be left out if nothing below it was wanted */
+};
+
+struct walk_options {
+    const char *const *paths; /* absolute and clean; sorted and thinned out by walk_new() */
+    size_t path_count;
+    const struct rules *rules;
+    void (*trouble)(void *context, const char *path, const struct err *err);
+    /* Left out by a rule that the user did not write himself: `reason` is a constant. */
+    void (*left_out)(void *context, const char *path, const char *reason);
+    void *context;
+};
+
+int walk_new(const struct walk_options *options, struct walk **out, struct err *err);
+int walk_next(struct walk *walk, struct walk_item *out, struct err *err);
+/* The absolute path of the item that walk_next() gave last; terminated. */
+const char *walk_path(const struct walk *walk, size_t *out_size);
+/* Source paths after cleaning: without those that lie below another. */
+size_t walk_sources(const struct walk *walk, const char *const **out);
+void walk_free(struct walk *walk); /* NULL is allowed */
