@@ -1,0 +1,300 @@
+#include "backup/job/backup.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/blocks.h"
+#include "backup/archive/idtable.h"
+#include "backup/archive/repo.h"
+#include "backup/archive/treewriter.h"
+#include "backup/archive/writer.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/base/hex.h"
+#include "backup/base/log.h"
+#include "backup/base/progress.h"
+#include "backup/job/dedup.h"
+#include "backup/job/ingest.h"
+#include "backup/job/packer.h"
+#include "backup/job/references.h"
+#include "backup/job/runindex.h"
+#include "backup/job/units.h"
+#include "backup/store/store.h"
+
+enum {
+    OLD_CACHE = 16 * 1024 * 1024, /* for the snapshot before, read in its own order */
+    METADATA_LEVEL = 3,
+    ATTEMPTS_MAX = 8,   /* a pruner that marks faster than a backup runs is no pruner of ours */
+    NAMES_MAX = 100000, /* seconds ahead that a name may move */
+};
+
+/* One pass over the sources.  There is a second one only where a pruner marked what the first
+ * referred to. */
+struct attempt {
+    const struct backup_options *options;
+    struct backup_result *result;
+    struct references references, refused;
+    struct blocks *blocks;
+    struct dedup *dedup;
+    struct runindex *index;
+    struct packer *packer;
+    struct units *units;
+    struct treewriter *treewriter;
+};
+
+static int note_mark(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct attempt *attempt = context;
+    struct archive_id id;
+
+    (void)size;
+    (void)err;
+    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+        return 0; /* not a mark of ours */
+    references_note(&attempt->refused, idtable_find(attempt->options->repo->ids, &id));
+    return 0;
+}
+
+/* A metadata archive is durable. */
+static int metadata_done(void *context, const struct writer_result *archive, const void *index,
+                         size_t size, struct err *err)
+{
+    struct attempt *attempt = context;
+
+    return runindex_add(attempt->index, archive, index, size, NULL, err);
+}
+
+static int open_parts(struct attempt *attempt, struct err *err)
+{
+    const struct backup_options *options = attempt->options;
+    struct packer_options packer = {options->repo, options->baseline, NULL, NULL, options->dry_run};
+    int r;
+
+    attempt->blocks = blocks_new(options->repo, OLD_CACHE);
+    attempt->dedup = dedup_new(options->baseline, &attempt->references, &attempt->refused);
+    if (!attempt->blocks || !attempt->dedup)
+        return err_set(err, ERR_NOMEM, "no memory for a backup");
+    if ((r = runindex_new(options->repo, options->baseline, METADATA_LEVEL, &attempt->index, err)) <
+        0)
+        return r;
+    packer.dedup = attempt->dedup;
+    packer.index = attempt->index;
+    if ((r = packer_new(&packer, &attempt->packer, err)) < 0)
+        return r;
+    struct units_options units = {options->repo, attempt->packer, attempt->dedup, options->progress,
+                                  options->level};
+    if ((r = units_new(&units, &attempt->units, err)) < 0)
+        return r;
+    if (options->dry_run)
+        return 0;
+    return treewriter_new(options->repo, METADATA_LEVEL, metadata_done, attempt,
+                          &attempt->treewriter, err);
+}
+
+static int attempt_open(struct attempt *attempt, struct err *err)
+{
+    if (!references_init(&attempt->references) || !references_init(&attempt->refused))
+        return err_set(err, ERR_NOMEM, "no memory for a backup");
+    int r = store_list(attempt->options->repo->store, "marks/", note_mark, attempt, err);
+    return r < 0 ? r : open_parts(attempt, err);
+}
+
+static void attempt_clear(struct attempt *attempt)
+{
+    units_free(attempt->units);
+    treewriter_free(attempt->treewriter);
+    packer_free(attempt->packer);
+    runindex_free(attempt->index);
+    dedup_free(attempt->dedup);
+    blocks_free(attempt->blocks);
+    references_clear(&attempt->references);
+    references_clear(&attempt->refused);
+}
+
+static uint64_t stored(const struct attempt *attempt)
+{
+    uint64_t metadata = attempt->treewriter ? treewriter_stored(attempt->treewriter) : 0;
+
+    return packer_stored(attempt->packer) + metadata;
+}
+
+static int read_source(struct attempt *attempt, const struct backup_source *source, struct err *err)
+{
+    struct root_type *type = &attempt->result->root.types[source->type];
+    struct ingest_options options = {
+        .backup = attempt->options,
+        .source = source,
+        .blocks = attempt->blocks,
+        .treewriter = attempt->treewriter,
+        .units = attempt->units,
+        .packer = attempt->packer,
+        .dedup = attempt->dedup,
+        .references = &attempt->references,
+        .refused = &attempt->refused,
+        .result = attempt->result,
+    };
+    uint64_t before = stored(attempt);
+
+    int r = ingest_run(&options, type, err);
+    if (r < 0)
+        return r;
+    type->new_bytes = stored(attempt) - before;
+    type->complete = type->unreadable == 0;
+    /* A type of which nothing could be read does not count as backed up. */
+    type->present = type->unreadable == 0 || type->files + type->others > 0;
+    return 0;
+}
+
+static int read_sources(struct attempt *attempt, struct err *err)
+{
+    const struct backup_options *options = attempt->options;
+    struct root *root = &attempt->result->root;
+    bool any = false;
+    int r = 0;
+
+    root->complete = true;
+    for (size_t i = 0; r == 0 && i < options->source_count; i++) {
+        const struct root_type *type = &root->types[options->sources[i].type];
+        r = read_source(attempt, &options->sources[i], err);
+        any = any || type->present;
+        root->complete = root->complete && type->present && type->complete;
+    }
+    attempt->result->bytes_read = units_bytes_read(attempt->units);
+    if (r == 0 && !any)
+        return err_set(err, ERR_NOT_FOUND, "nothing could be read, so there is no snapshot");
+    return r;
+}
+
+/* Everything but the root is durable after this. */
+static int store_all(struct attempt *attempt, struct err *err)
+{
+    struct root *root = &attempt->result->root;
+
+    int r = packer_finish(attempt->packer, err);
+    if (r == 0)
+        r = treewriter_finish(attempt->treewriter, err);
+    if (r == 0)
+        r = runindex_finish(attempt->index, err);
+    if (r == 0)
+        runindex_take(attempt->index, &root->archives, &root->archive_count);
+    return r;
+}
+
+static int copy_strings(const char *const *from, size_t count, struct strings *to, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = strings_add(to, from[i], strlen(from[i]), err);
+    return r;
+}
+
+static int describe(const struct backup_options *options, struct root *root, struct err *err)
+{
+    if (strlen(options->host) >= sizeof(root->host) ||
+        strlen(options->parent) >= sizeof(root->parent))
+        return err_set(err, ERR_USAGE, "the host's name is longer than %d bytes",
+                       HOST_NAME_MAX_SIZE);
+    strcpy(root->host, options->host);
+    strcpy(root->parent, options->parent);
+    strcpy(root->version, YESTER_VERSION);
+    root->sequence = options->sequence + 1;
+    root->adhoc = options->adhoc;
+    int r = copy_strings(options->tags, options->tag_count, &root->tags, err);
+    return r < 0 ? r
+                 : copy_strings(options->exclusions, options->exclusion_count, &root->exclusions,
+                                err);
+}
+
+/* Revision 0 takes the first free second from the start on; a later revision keeps its name. */
+static int publish(const struct backup_options *options, struct root *root, struct err *err)
+{
+    int r = -ERR_EXISTS;
+
+    root->end_ns = clock_system()->now_ns(clock_system());
+    if (root->revision > 0)
+        return root_publish(options->repo, root, NULL, err);
+    for (int64_t later = 0; r == -ERR_EXISTS && later < NAMES_MAX; later++) {
+        clock_format_name(root->start_ns + later * NS_PER_SECOND, root->name);
+        r = root_publish(options->repo, root, NULL, err);
+    }
+    return r;
+}
+
+/* Whether a mark that came meanwhile stands on something that the snapshot refers to. */
+static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err)
+{
+    struct references before = attempt->refused;
+
+    *out_hit = false;
+    if (!references_init(&attempt->refused)) {
+        attempt->refused = before;
+        return err_set(err, ERR_NOMEM, "no memory for the marks");
+    }
+    int r = store_list(attempt->options->repo->store, "marks/", note_mark, attempt, err);
+    uint32_t count = idtable_count(attempt->options->repo->ids);
+    for (uint32_t i = 0; r == 0 && i < count; i++)
+        *out_hit = *out_hit || (references_has(&attempt->refused, i) &&
+                                references_has(&attempt->references, i));
+    references_clear(&before);
+    return r;
+}
+
+static int run_attempt(const struct backup_options *options, const struct root *first,
+                       struct backup_result *result, bool *out_again, struct err *err)
+{
+    struct attempt attempt = {.options = options, .result = result};
+
+    *out_again = false;
+    int r = attempt_open(&attempt, err);
+    if (r == 0)
+        r = describe(options, &result->root, err);
+    result->root.start_ns = first ? first->start_ns : clock_system()->now_ns(clock_system());
+    if (first) {
+        memcpy(result->root.name, first->name, sizeof(first->name));
+        result->root.revision = first->revision + 1;
+    }
+    if (r == 0)
+        r = read_sources(&attempt, err);
+    if (r == 0 && !options->dry_run)
+        r = store_all(&attempt, err);
+    if (r == 0 && !options->dry_run)
+        r = publish(options, &result->root, err);
+    if (r == 0 && !options->dry_run)
+        r = look_at_marks(&attempt, out_again, err);
+    attempt_clear(&attempt);
+    return r;
+}
+
+int backup_run(const struct backup_options *options, struct backup_result *out, struct err *err)
+{
+    struct backup_result before = {0};
+    bool again = true;
+    int r = 0;
+
+    if (options->progress)
+        atomic_store(&options->progress->phase, "backing up");
+    *out = (struct backup_result){0};
+    for (unsigned i = 0; r == 0 && again && i < ATTEMPTS_MAX; i++) {
+        if (i > 0) {
+            log_debug("archives that %s refers to are about to be pruned: storing them again",
+                      out->root.name);
+            before = *out;
+            *out = (struct backup_result){0};
+        }
+        r = run_attempt(options, i > 0 ? &before.root : NULL, out, &again, err);
+        backup_result_clear(&before);
+    }
+    if (r == 0 && again)
+        r = err_set(err, ERR_BUSY, "a pruner marked archives again and again while the backup ran");
+    if (r < 0)
+        backup_result_clear(out);
+    return r;
+}
+
+void backup_result_clear(struct backup_result *result)
+{
+    root_clear(&result->root);
+    *result = (struct backup_result){0};
+}

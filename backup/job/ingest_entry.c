@@ -1,0 +1,219 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "backup/archive/repo.h"
+#include "backup/archive/writer.h"
+#include "backup/base/buf.h"
+#include "backup/base/clock.h"
+#include "backup/job/baseline.h"
+#include "backup/job/dedup.h"
+#include "backup/job/fileread.h"
+#include "backup/job/ingest_internal.h"
+#include "backup/job/packer.h"
+#include "backup/job/references.h"
+
+static enum entry_type type_of(uint16_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFDIR:
+        return ENTRY_DIRECTORY;
+    case S_IFLNK:
+        return ENTRY_SYMLINK;
+    case S_IFCHR:
+        return ENTRY_CHARDEV;
+    case S_IFBLK:
+        return ENTRY_BLOCKDEV;
+    case S_IFIFO:
+        return ENTRY_FIFO;
+    case S_IFSOCK:
+        return ENTRY_SOCKET;
+    default:
+        return ENTRY_FILE;
+    }
+}
+
+void entry_from_statx(struct entry *out, const char *name, const struct statx *st)
+{
+    bool device = S_ISCHR(st->stx_mode) || S_ISBLK(st->stx_mode);
+
+    *out = (struct entry){
+        .name = name,
+        .name_size = strlen(name),
+        .type = type_of(st->stx_mode),
+        .mode = st->stx_mode & 07777,
+        .uid = st->stx_uid,
+        .gid = st->stx_gid,
+        .mtime_s = st->stx_mtime.tv_sec,
+        .mtime_ns = st->stx_mtime.tv_nsec,
+        .ctime_s = st->stx_ctime.tv_sec,
+        .ctime_ns = st->stx_ctime.tv_nsec,
+        .inode = st->stx_ino,
+        .device = makedev(st->stx_dev_major, st->stx_dev_minor),
+        .links = S_ISDIR(st->stx_mode) ? 1 : st->stx_nlink,
+        .shared = !S_ISDIR(st->stx_mode) && st->stx_nlink > 1,
+        .size = S_ISREG(st->stx_mode) ? st->stx_size : 0,
+        .rdev = device ? makedev(st->stx_rdev_major, st->stx_rdev_minor) : 0,
+        .content = {.form = CONTENT_NONE},
+        .xattrs = {.form = CONTENT_NONE},
+    };
+}
+
+bool ingest_usable(struct ingest *ingest, uint32_t archive)
+{
+    struct baseline *baseline = ingest->options.backup->baseline;
+
+    if (archive == NO_ARCHIVE)
+        return true;
+    if (references_has(ingest->options.refused, archive))
+        return false;
+    if (!baseline || !baseline->ops->archive_usable(baseline, archive))
+        return false;
+    references_note(ingest->options.references, archive);
+    return true;
+}
+
+/* Every archive that the content lies in can still be referred to. */
+static int content_usable(struct ingest *ingest, const struct content *content, bool *out,
+                          struct err *err)
+{
+    struct content_cursor cursor;
+    struct extent extent;
+    uint64_t start;
+
+    *out = content->form != CONTENT_TREE || ingest_usable(ingest, content->place.archive);
+    if (content->form == CONTENT_NONE || content->form == CONTENT_INLINE || !*out)
+        return 0;
+    if (content->form == CONTENT_ONE) {
+        *out = ingest_usable(ingest, content->place.archive);
+        return 0;
+    }
+    int r = content_open(&cursor, ingest->options.blocks, content, 0, err);
+    while (r == 0 && *out && (r = content_next(&cursor, &extent, &start, err)) == 1) {
+        *out = ingest_usable(ingest, extent.place.archive);
+        r = 0;
+    }
+    content_close(&cursor);
+    return r < 0 ? r : 0;
+}
+
+int ingest_content_holds(struct ingest *ingest, const struct entry *old, const struct statx *st,
+                         bool *out, struct err *err)
+{
+    struct entry now;
+    bool xattrs = false;
+
+    entry_from_statx(&now, "", st);
+    *out = false;
+    if (ingest->options.backup->force || old->type != now.type || old->flags & ENTRY_CHANGED)
+        return 0;
+    if (old->size != now.size || old->inode != now.inode || old->mtime_s != now.mtime_s ||
+        old->mtime_ns != now.mtime_ns || old->ctime_s != now.ctime_s ||
+        old->ctime_ns != now.ctime_ns)
+        return 0;
+    /* What changed in the moment in which it was read last may have changed again within one tick
+     * of the clock. */
+    if (now.ctime_s > ingest->trusted_ns / NS_PER_SECOND ||
+        (now.ctime_s == ingest->trusted_ns / NS_PER_SECOND &&
+         now.ctime_ns >= ingest->trusted_ns % NS_PER_SECOND))
+        return 0;
+    int r = content_usable(ingest, &old->content, out, err);
+    if (r == 0 && *out) {
+        r = content_usable(ingest, &old->xattrs, &xattrs, err);
+        *out = xattrs;
+    }
+    return r;
+}
+
+bool ingest_same_attributes(const struct entry *old, const struct entry *now)
+{
+    return old->type == now->type && old->mode == now->mode && old->uid == now->uid &&
+           old->gid == now->gid && old->mtime_s == now->mtime_s && old->mtime_ns == now->mtime_ns &&
+           old->ctime_s == now->ctime_s && old->ctime_ns == now->ctime_ns &&
+           old->inode == now->inode && old->device == now->device && old->shared == now->shared &&
+           old->links == now->links && old->size == now->size && old->rdev == now->rdev &&
+           (old->flags & ENTRY_PARTIAL) == (now->flags & ENTRY_PARTIAL);
+}
+
+/* Bytes of the walk's own into a data archive. */
+static int store_bytes(struct ingest *ingest, const uint8_t *bytes, size_t size, struct place *out,
+                       struct err *err)
+{
+    const struct ingest_options *options = &ingest->options;
+    struct chunk chunk = {.length = (uint32_t)size};
+    struct sighting *other;
+
+    digest_bytes(keyring_id_key(options->backup->repo->keyring), bytes, size, chunk.id);
+    int r = dedup_claim(options->dedup, chunk.id, chunk.length, out, &other, err);
+    if (r == DEDUP_KNOWN || r < 0)
+        return r < 0 ? r : 0;
+    if (r == DEDUP_PENDING)
+        return dedup_wait(options->dedup, chunk.id, other, out)
+                   ? 0
+                   : err_set(err, ERR_SYSTEM, "a block could not be stored");
+    r = packer_put(options->packer, ingest->codec, bytes, size, &chunk, 1, &out->archive, err);
+    out->raw = chunk.raw;
+    return r;
+}
+
+int ingest_set_xattrs(struct ingest *ingest, struct entry *entry, const struct buf *set,
+                      struct err *err)
+{
+    entry->flags &= (uint8_t)~ENTRY_XATTRS;
+    entry->xattrs = (struct content){.form = CONTENT_NONE};
+    if (set->size == 0)
+        return 0;
+    entry->flags |= ENTRY_XATTRS;
+    entry->xattrs = (struct content){.form = CONTENT_INLINE,
+                                     .size = set->size,
+                                     .bytes = set->data,
+                                     .end = set->data + set->size};
+    if (set->size <= INLINE_XATTRS_MAX || !ingest->options.treewriter)
+        return 0;
+    entry->xattrs.form = CONTENT_ONE; /* a set is bounded to what one block takes */
+    return store_bytes(ingest, set->data, set->size, &entry->xattrs.place, err);
+}
+
+/* One extent, a short list, or items of their own. */
+static int set_extents(struct ingest *ingest, struct slot *slot, struct fileread *file,
+                       struct err *err)
+{
+    struct content *content = &slot->entry.content;
+    int r = 0;
+
+    *content = (struct content){.form = CONTENT_NONE, .size = slot->entry.size};
+    if (slot->entry.size == 0)
+        return 0;
+    if (!slot->content && file->extent_count == 1 && !extent_is_hole(&file->extents[0])) {
+        content->form = CONTENT_ONE;
+        content->place = file->extents[0].place;
+        return 0;
+    }
+    if (!slot->content)
+        r = contentwriter_new(ingest->options.treewriter, &slot->content, err);
+    for (size_t i = 0; r == 0 && i < file->extent_count; i++)
+        r = contentwriter_add(slot->content, &file->extents[i], err);
+    return r < 0 ? r : contentwriter_finish(slot->content, content, err);
+}
+
+int ingest_set_content(struct ingest *ingest, struct slot *slot, struct fileread *file,
+                       struct err *err)
+{
+    struct entry *entry = &slot->entry;
+    uint8_t flags = entry->flags;
+
+    if (file->dir) {
+        entry_from_statx(entry, slot->name, &file->st);
+        entry->flags = flags;
+    }
+    slot->file = file;
+    entry->size = file->content_size;
+    if (file->changed)
+        entry->flags |= ENTRY_CHANGED;
+    if (entry->size > 0)
+        digest_stream_finish(&file->digest, entry->digest, ENTRY_DIGEST_SIZE);
+    if (!ingest->options.treewriter)
+        return 0;
+    int r = set_extents(ingest, slot, file, err);
+    return r < 0 ? r : ingest_set_xattrs(ingest, entry, &file->xattrs, err);
+}

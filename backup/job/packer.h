@@ -1,0 +1,44 @@
+/*
+ * packer — blocks of new chunks into data archives, one open archive after the other.
+ *
+ * Whoever fills an archive up, or is the last still writing into one that is full, commits it; the
+ * others write into the next meanwhile.  A committed archive's index record goes to the baseline
+ * and to the run's index.
+ *
+ * Ownership: borrows repo, baseline, dedup and the run's index.
+ * Threads:   packer_put() from any thread; packer_finish() when all of them have returned.
+ * Errors:    repository errors: the run is over.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backup/archive/writer.h"
+
+struct baseline;
+struct dedup;
+struct err;
+struct packer;
+struct repo;
+struct runindex;
+
+struct packer_options {
+    struct repo *repo;
+    struct baseline *baseline; /* may be NULL */
+    struct dedup *dedup;
+    struct runindex *index;
+    bool dry_run; /* encode and count, write nothing */
+};
+
+int packer_new(const struct packer_options *options, struct packer **out, struct err *err);
+void packer_free(struct packer *packer); /* drops what was not finished; NULL is allowed */
+
+/* Stores one block of chunks, and settles each of them with dedup.  Fills in `raw`; *out_archive is
+ * where. */
+int packer_put(struct packer *packer, struct codec *codec, const uint8_t *raw, size_t size,
+               struct chunk *chunks, size_t count, uint32_t *out_archive, struct err *err);
+int packer_finish(struct packer *packer, struct err *err);
+uint64_t packer_stored(const struct packer *packer); /* bytes of blocks so far */

@@ -1,0 +1,120 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/job/dedup.h"
+#include "backup/job/packer.h"
+#include "backup/job/units_internal.h"
+
+int pieces_add(struct pieces *pieces, const struct piece *piece, struct err *err)
+{
+    if (pieces->count == pieces->capacity) {
+        size_t capacity = pieces->capacity > 0 ? pieces->capacity * 2 : 256;
+        struct piece *at = realloc(pieces->at, capacity * sizeof(*at));
+        if (!at)
+            return err_set(err, ERR_NOMEM, "no memory for a file's chunks");
+        pieces->at = at;
+        pieces->capacity = capacity;
+    }
+    pieces->at[pieces->count++] = *piece;
+    return 0;
+}
+
+/* The block goes out, and its pieces get their places. */
+static int flush_block(struct worker *worker, struct err *err)
+{
+    uint32_t archive = NO_ARCHIVE;
+    size_t count = worker->block_count;
+
+    if (count == 0)
+        return 0;
+    int r = packer_put(worker->units->options.packer, worker->codec, worker->block,
+                       worker->block_size, worker->chunks, count, &archive, err);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        worker->pieces.at[worker->block_pieces[i]].place =
+            (struct place){archive, worker->chunks[i].raw};
+    worker->block_size = worker->block_count = 0;
+    return r;
+}
+
+/* Copied together, since chunks between them may be known. */
+static int put_in_block(struct worker *worker, size_t index, struct err *err)
+{
+    const struct piece *piece = &worker->pieces.at[index];
+    struct dedup *dedup = worker->units->options.dedup;
+    size_t size = (size_t)piece->length;
+
+    if (worker->block_size + size > BLOCK_RAW_TARGET || worker->block_count == BLOCK_CHUNKS) {
+        int r = flush_block(worker, err);
+        if (r < 0) {
+            dedup_settle(dedup, piece->id, (struct place){.archive = NO_ARCHIVE});
+            return r;
+        }
+    }
+    struct chunk *chunk = &worker->chunks[worker->block_count];
+    memcpy(chunk->id, piece->id, CHUNK_ID_SIZE);
+    chunk->length = (uint32_t)size;
+    chunk->raw = (uint32_t)worker->block_size;
+    worker->block_pieces[worker->block_count++] = index;
+    memcpy(worker->block + worker->block_size, piece->data, size);
+    worker->block_size += size;
+    return 0;
+}
+
+static int claim_piece(struct worker *worker, size_t index, struct err *err)
+{
+    const struct units_options *options = &worker->units->options;
+    struct piece *piece = &worker->pieces.at[index];
+
+    digest_bytes(keyring_id_key(options->repo->keyring), piece->data, (size_t)piece->length,
+                 piece->id);
+    int r = dedup_claim(options->dedup, piece->id, (uint32_t)piece->length, &piece->place,
+                        &piece->other, err);
+    return r == DEDUP_CLAIMED ? put_in_block(worker, index, err) : r < 0 ? r : 0;
+}
+
+/* What other workers were storing; all own claims are settled by now. */
+static int await_others(struct worker *worker, struct err *err)
+{
+    bool complete = true;
+
+    for (size_t i = 0; i < worker->pieces.count; i++) {
+        struct piece *piece = &worker->pieces.at[i];
+        if (piece->other)
+            complete &= dedup_wait(worker->units->options.dedup, piece->id, STEAL(piece->other),
+                                   &piece->place);
+    }
+    return complete ? 0 : err_set(err, ERR_SYSTEM, "a block that was being stored failed");
+}
+
+int pieces_store(struct worker *worker, struct err *err)
+{
+    struct err ignored;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < worker->pieces.count; i++)
+        if (worker->pieces.at[i].kind == PIECE_CHUNK)
+            r = claim_piece(worker, i, err);
+    int flushed = flush_block(worker, r == 0 ? err : &ignored);
+    int waited = await_others(worker, r == 0 && flushed == 0 ? err : &ignored);
+    return r < 0 ? r : flushed < 0 ? flushed : waited;
+}
+
+int pieces_fold(struct worker *worker, const struct piece *pieces, size_t count, struct err *err)
+{
+    const struct repo *repo = worker->units->options.repo;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        const struct piece *piece = &pieces[i];
+        if (piece->kind == PIECE_REGION)
+            fileread_fold_region(piece->file, repo);
+        else if (piece->kind == PIECE_HOLE)
+            r = fileread_fold_hole(piece->file, repo, piece->length, err);
+        else
+            r = fileread_fold_chunk(piece->file, piece->id, (uint32_t)piece->length, piece->place,
+                                    err);
+    }
+    return r;
+}

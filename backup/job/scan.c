@@ -1,0 +1,128 @@
+#include <errno.h>
+#include <unistd.h>
+
+#include "backup/base/io.h"
+#include "backup/job/units_internal.h"
+
+struct scan scan_start(struct fileread *file)
+{
+    return (struct scan){.file = file};
+}
+
+/* Fewer bytes than asked for arrive at the end of the file only. */
+static int read_some(const struct scan *scan, uint8_t *out, size_t count, size_t *out_got,
+                     struct err *err)
+{
+    const struct fileread *file = scan->file;
+
+    if (!file->dir)
+        return io_read_full(file->fd, out, count, out_got, err);
+    ssize_t got = pread(file->fd, out, count, (off_t)scan->offset);
+    if (got >= 0 && ((size_t)got == count || scan->offset + (uint64_t)got >= file->st.stx_size)) {
+        *out_got = (size_t)got; /* the usual case, in one system call */
+        return 0;
+    }
+    return io_pread_full(file->fd, out, count, scan->offset, out_got, err);
+}
+
+static int add_chunk(struct worker *worker, struct scan *scan, const uint8_t *data, size_t size,
+                     struct err *err)
+{
+    struct piece piece = {.file = scan->file, .kind = PIECE_REGION};
+    int r = 0;
+
+    if (!scan->region_cut)
+        r = pieces_add(&worker->pieces, &piece, err);
+    scan->region_cut = true;
+    piece.kind = PIECE_CHUNK;
+    piece.data = data;
+    piece.length = size;
+    return r < 0 ? r : pieces_add(&worker->pieces, &piece, err);
+}
+
+/* Cuts what can be cut of buffer[*cut … fill); `ended`: the region goes no further. */
+static int cut_region(struct worker *worker, struct scan *scan, const uint8_t *buffer, size_t fill,
+                      bool ended, size_t *cut, struct err *err)
+{
+    bool whole = ended && !scan->region_cut && fill - *cut <= CHUNK_WHOLE;
+
+    while (*cut < fill) {
+        size_t left = fill - *cut;
+        size_t size =
+            whole ? left : chunker_next(&worker->units->chunker, buffer + *cut, left, ended);
+        if (size == 0)
+            return 0;
+        int r = add_chunk(worker, scan, buffer + *cut, size, err);
+        if (r < 0)
+            return r;
+        *cut += size;
+    }
+    return 0;
+}
+
+/* Between regions: takes a hole in, or begins the next region. */
+static int begin_region(struct worker *worker, struct scan *scan, struct err *err)
+{
+    uint64_t end;
+
+    bool data = fileread_region(scan->file, scan->offset, &end);
+    if (data) {
+        scan->in_region = true;
+        scan->region_cut = false;
+        scan->region_end = end;
+        return 0;
+    }
+    struct piece hole = {.file = scan->file, .kind = PIECE_HOLE, .length = end - scan->offset};
+    scan->offset = end;
+    scan->at_end = end >= scan->file->st.stx_size;
+    return hole.length > 0 ? pieces_add(&worker->pieces, &hole, err) : 0;
+}
+
+/* Reads on within the region. */
+static int read_region(struct scan *scan, uint8_t *buffer, size_t capacity, size_t *fill,
+                       struct err *err)
+{
+    size_t want = capacity - *fill, got = 0;
+
+    if (want > scan->region_end - scan->offset)
+        want = (size_t)(scan->region_end - scan->offset);
+    int r = read_some(scan, buffer + *fill, want, &got, err);
+    if (r < 0)
+        return r;
+    *fill += got;
+    scan->offset += got;
+    scan->at_end = got < want;
+    return 0;
+}
+
+/* Whether more of the region is to come.  Where data follows data at once, it is the same region.
+ */
+static bool region_goes_on(struct scan *scan)
+{
+    if (scan->at_end || scan->offset < scan->region_end)
+        return !scan->at_end;
+    scan->at_end = scan->offset >= scan->file->st.stx_size;
+    return !scan->at_end && fileread_region(scan->file, scan->offset, &scan->region_end);
+}
+
+int scan_fill(struct worker *worker, struct scan *scan, uint8_t *buffer, size_t capacity,
+              size_t *fill, size_t *cut, struct err *err)
+{
+    struct err trouble;
+    int r = 0;
+
+    while (r == 0 && !scan->at_end && *fill < capacity) {
+        if (!scan->in_region) {
+            r = begin_region(worker, scan, err);
+            continue;
+        }
+        if (read_region(scan, buffer, capacity, fill, &trouble) < 0) {
+            fileread_fail(scan->file, &trouble);
+            scan->at_end = true;
+            break;
+        }
+        scan->in_region = region_goes_on(scan);
+        r = cut_region(worker, scan, buffer, *fill, !scan->in_region, cut, err);
+    }
+    return r;
+}

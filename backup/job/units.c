@@ -1,0 +1,380 @@
+#include "backup/job/units.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/progress.h"
+#include "backup/base/queue.h"
+#include "backup/job/bigfile.h"
+#include "backup/job/units_internal.h"
+
+/* Sixteen read small files cold twice as fast as one (docs/decisions/0003-workers.md). */
+enum { WORKERS_MIN = 16, QUEUE_BOUND = 8192, UNITS_WAITING = 48, FILES_UNDER_WAY = 8192 };
+
+int units_error(struct units *units, struct err *err)
+{
+    if (!units->ended)
+        return 0;
+    pthread_mutex_lock(&units->lock);
+    *err = units->error;
+    pthread_mutex_unlock(&units->lock);
+    return -(int)err->code;
+}
+
+void units_fail(struct units *units, const struct err *err)
+{
+    pthread_mutex_lock(&units->lock);
+    if (!units->ended)
+        units->error = *err;
+    units->ended = true;
+    pthread_cond_broadcast(&units->changed);
+    pthread_mutex_unlock(&units->lock);
+}
+
+void units_give(struct units *units, struct fileread *file)
+{
+    file->next = NULL;
+    if (!file->more)
+        progress_add(units->options.progress, 1, 0);
+    pthread_mutex_lock(&units->lock);
+    *units->done_tail = file;
+    units->done_tail = &file->next;
+    units->under_way -= file->more ? 0 : 1;
+    pthread_cond_broadcast(&units->changed);
+    pthread_mutex_unlock(&units->lock);
+}
+
+void units_enqueue(struct units *units, struct unit *unit)
+{
+    pthread_mutex_lock(&units->lock);
+    units->waiting++;
+    pthread_mutex_unlock(&units->lock);
+    queue_push(units->queue, unit);
+}
+
+void units_put_back(struct units *units, struct unit *unit)
+{
+    pthread_mutex_lock(&units->lock);
+    units->waiting++;
+    pthread_mutex_unlock(&units->lock);
+    queue_push_front(units->queue, unit);
+}
+
+/* One try at one file of a batch.  Its pieces and bytes stay behind those that are there. */
+static int read_once(struct worker *worker, struct scan *scan, size_t *fill, struct err *err)
+{
+    size_t cut = *fill;
+
+    if (!fileread_open(scan->file))
+        return 0;
+    return scan_fill(worker, scan, worker->buffer, BUFFER_SIZE, fill, &cut, err);
+}
+
+enum read_result { READ_DONE, READ_NO_ROOM };
+
+/* Reads a file until it holds still.  READ_NO_ROOM: it does not fit behind the others. */
+static int read_file(struct worker *worker, struct fileread *file, size_t *fill, struct err *err)
+{
+    size_t start = *fill, pieces = worker->pieces.count;
+
+    for (unsigned tries = 0; tries < READ_TRIES; tries++) {
+        struct scan scan = scan_start(file);
+        *fill = start;
+        worker->pieces.count = pieces;
+        fileread_restart(file);
+        int r = read_once(worker, &scan, fill, err);
+        if (r < 0)
+            return r;
+        if (file->failed)
+            break;
+        if (!scan.at_end) {
+            *fill = start;
+            worker->pieces.count = pieces;
+            return READ_NO_ROOM;
+        }
+        file->changed = !fileread_unchanged(file, scan.offset);
+        if (!file->changed)
+            return READ_DONE;
+    }
+    if (file->failed) {
+        *fill = start;
+        worker->pieces.count = pieces;
+    }
+    return READ_DONE;
+}
+
+/* Stores and folds what the worker has read; at most as many at once as there are cores. */
+int units_store(struct worker *worker, struct err *err)
+{
+    struct units *units = worker->units;
+
+    while (sem_wait(&units->cores) < 0)
+        ;
+    int r = units_error(units, err);
+    if (r == 0)
+        r = pieces_store(worker, err);
+    sem_post(&units->cores);
+    return r;
+}
+
+static void give_all(struct units *units, struct fileread **files, const struct err *failure)
+{
+    while (*files) {
+        struct fileread *file = *files;
+        *files = file->next;
+        if (failure)
+            fileread_fail(file, failure);
+        fileread_close(file);
+        units_give(units, file);
+    }
+}
+
+/* Stores what was read so far, and gives back the files that it belongs to. */
+static int finish_read(struct worker *worker, struct fileread **files, size_t *fill,
+                       struct err *err)
+{
+    struct units *units = worker->units;
+
+    int r = units_store(worker, err);
+    if (r == 0)
+        r = pieces_fold(worker, worker->pieces.at, worker->pieces.count, err);
+    units->bytes_read += *fill;
+    progress_add(units->options.progress, 0, *fill);
+    worker->pieces.count = 0;
+    *fill = 0;
+    if (r == 0)
+        give_all(units, files, NULL);
+    return r;
+}
+
+/* One file of a batch: read, or made a big one when it has outgrown a batch. */
+static int take_file(struct worker *worker, struct fileread *file, struct fileread **read,
+                     struct fileread ***tail, size_t *fill, struct err *err)
+{
+    int r = read_file(worker, file, fill, err);
+
+    if (r == READ_NO_ROOM && *fill > 0) {
+        r = finish_read(worker, read, fill, err);
+        *tail = read;
+        if (r == 0)
+            r = read_file(worker, file, fill, err);
+    }
+    if (r == READ_NO_ROOM) {
+        fileread_restart(file);
+        return bigfile_begin(worker->units, file, err);
+    }
+    file->next = NULL;
+    **tail = file;
+    *tail = &file->next;
+    return r;
+}
+
+static int run_batch(struct worker *worker, struct unit *unit, struct err *err)
+{
+    struct fileread *read = NULL, **tail = &read;
+    size_t fill = 0;
+    int r = units_error(worker->units, err);
+
+    while (r == 0 && unit->files) {
+        struct fileread *file = unit->files;
+        unit->files = file->next;
+        r = take_file(worker, file, &read, &tail, &fill, err);
+    }
+    if (r == 0)
+        r = finish_read(worker, &read, &fill, err);
+    worker->pieces.count = 0;
+    if (r < 0) {
+        units_fail(worker->units, err);
+        give_all(worker->units, &read, err);
+        give_all(worker->units, &unit->files, err);
+    }
+    return r;
+}
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    struct units *units = worker->units;
+    void *item;
+
+    while (queue_pop(units->queue, &item)) {
+        struct unit *unit = item;
+        struct err err;
+
+        pthread_mutex_lock(&units->lock);
+        units->waiting--;
+        pthread_cond_broadcast(&units->changed);
+        pthread_mutex_unlock(&units->lock);
+        if (progress_cancelled(units->options.progress)) {
+            err_set(&err, ERR_CANCELLED, "interrupted");
+            units_fail(units, &err);
+        }
+        int r = unit->big ? bigfile_part(worker, unit->big, &err) : run_batch(worker, unit, &err);
+        if (r < 0)
+            units_fail(units, &err);
+        free(unit);
+    }
+    return NULL;
+}
+
+static int worker_start(struct units *units, struct worker *worker, struct err *err)
+{
+    worker->units = units;
+    worker->codec = codec_new(units->options.level);
+    worker->buffer = malloc(BUFFER_SIZE);
+    worker->block = malloc(BLOCK_RAW_TARGET);
+    if (!worker->codec || !worker->buffer || !worker->block)
+        return err_set(err, ERR_NOMEM, "no memory for a worker");
+    int failed = pthread_create(&worker->thread, NULL, work, worker);
+    return failed ? err_set(err, ERR_SYSTEM, "cannot start a thread: %s", strerror(failed)) : 0;
+}
+
+/* Signals are for the main thread. */
+static int start_workers(struct units *units, size_t count, struct err *err)
+{
+    sigset_t all, before;
+    int r = 0;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (; r == 0 && units->worker_count < count; units->worker_count += r == 0)
+        r = worker_start(units, &units->workers[units->worker_count], err);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
+int units_new(const struct units_options *options, struct units **out, struct err *err)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t count = cores > WORKERS_MIN ? (size_t)cores : WORKERS_MIN;
+    struct units *units = calloc(1, sizeof(*units));
+
+    if (!units)
+        return err_set(err, ERR_NOMEM, "no memory for workers");
+    units->options = *options;
+    units->done_tail = &units->done;
+    pthread_mutex_init(&units->lock, NULL);
+    pthread_cond_init(&units->changed, NULL);
+    sem_init(&units->cores, 0, cores > 0 ? (unsigned)cores : 1);
+    chunker_init(&units->chunker, keyring_gear_key(options->repo->keyring));
+    units->queue = queue_new(QUEUE_BOUND, count);
+    units->workers = calloc(count, sizeof(*units->workers));
+    int r = units->queue && units->workers ? start_workers(units, count, err)
+                                           : err_set(err, ERR_NOMEM, "no memory for workers");
+    if (r < 0) {
+        units_free(units);
+        return r;
+    }
+    *out = units;
+    return 0;
+}
+
+static void free_worker(struct worker *worker)
+{
+    codec_free(worker->codec);
+    free(worker->buffer);
+    free(worker->block);
+    free(worker->pieces.at);
+}
+
+void units_free(struct units *units)
+{
+    if (!units)
+        return;
+    if (units->queue)
+        queue_close(units->queue);
+    for (size_t i = 0; i < units->worker_count; i++)
+        pthread_join(units->workers[i].thread, NULL);
+    /* One that was being started when memory ran out has no thread: it is the next one. */
+    for (size_t i = 0; units->workers && i <= units->worker_count && i < WORKERS_MIN; i++)
+        free_worker(&units->workers[i]);
+    for (size_t i = WORKERS_MIN; i < units->worker_count; i++)
+        free_worker(&units->workers[i]);
+    while (units->done) {
+        struct fileread *gone = units->done;
+        units->done = gone->next;
+        fileread_free(gone);
+    }
+    if (units->filling)
+        for (struct fileread *gone; (gone = units->filling->files);) {
+            units->filling->files = gone->next;
+            fileread_free(gone);
+        }
+    free(units->filling);
+    free(units->workers);
+    queue_free(units->queue);
+    sem_destroy(&units->cores);
+    pthread_cond_destroy(&units->changed);
+    pthread_mutex_destroy(&units->lock);
+    free(units);
+}
+
+int units_flush(struct units *units, struct err *err)
+{
+    (void)err;
+    if (units->filling)
+        units_enqueue(units, STEAL(units->filling));
+    return 0;
+}
+
+static int submit_small(struct units *units, struct fileread *file, struct err *err)
+{
+    struct unit *unit = units->filling;
+
+    if (unit && (unit->size + file->size > UNIT_SIZE || unit->count == UNIT_FILES))
+        units_flush(units, err);
+    if (!units->filling) {
+        unit = units->filling = calloc(1, sizeof(*unit));
+        if (!unit)
+            return err_set(err, ERR_NOMEM, "no memory for a unit");
+        unit->tail = &unit->files;
+    }
+    unit = units->filling;
+    file->next = NULL;
+    *unit->tail = file;
+    unit->tail = &file->next;
+    unit->count++;
+    unit->size += file->size;
+    return 0;
+}
+
+int units_submit(struct units *units, struct fileread *file, struct err *err)
+{
+    pthread_mutex_lock(&units->lock);
+    units->under_way++;
+    pthread_mutex_unlock(&units->lock);
+    bool big = !file->dir || file->size >= UNIT_SIZE;
+    int r = big ? bigfile_begin(units, file, err) : submit_small(units, file, err);
+    if (r < 0)
+        fileread_free(file);
+    return r;
+}
+
+bool units_busy(struct units *units)
+{
+    pthread_mutex_lock(&units->lock);
+    bool busy = units->waiting >= UNITS_WAITING || units->under_way >= FILES_UNDER_WAY;
+    pthread_mutex_unlock(&units->lock);
+    return busy;
+}
+
+struct fileread *units_done(struct units *units, bool wait)
+{
+    pthread_mutex_lock(&units->lock);
+    while (wait && !units->done && units->under_way > 0)
+        pthread_cond_wait(&units->changed, &units->lock);
+    struct fileread *file = units->done;
+    if (file && !(units->done = file->next))
+        units->done_tail = &units->done;
+    pthread_mutex_unlock(&units->lock);
+    return file;
+}
+
+uint64_t units_bytes_read(const struct units *units)
+{
+    return units->bytes_read;
+}

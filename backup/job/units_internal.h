@@ -1,0 +1,127 @@
+/* units_internal — shared by units.c (who does what when), scan.c (reading and cutting) and
+ * pieces.c (storing). */
+#pragma once
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "backup/archive/chunker.h"
+#include "backup/archive/writer.h"
+#include "backup/base/err.h"
+#include "backup/job/fileread.h"
+#include "backup/job/units.h"
+
+enum {
+    UNIT_SIZE = 1024 * 1024,
+    UNIT_FILES = 256,
+    BUFFER_SIZE = UNIT_SIZE + CHUNK_MAX, /* with what the part before left over */
+    BLOCK_CHUNKS = 1024,
+    PORTION_EXTENTS = 256 * 1024, /* 6 MiB: more than these are handed over */
+    READ_TRIES = 3,
+    BIG_TRIES = 2,
+};
+
+struct sighting;
+
+enum piece_kind { PIECE_REGION, PIECE_CHUNK, PIECE_HOLE };
+
+/* One step of a file's content, in order. */
+struct piece {
+    struct fileread *file;
+    enum piece_kind kind;
+    uint64_t length;
+    const uint8_t *data; /* chunks: in the worker's buffer */
+    uint8_t id[CHUNK_ID_SIZE];
+    struct place place;
+    struct sighting *other; /* another worker is storing it */
+};
+
+struct pieces {
+    struct piece *at;
+    size_t count, capacity;
+};
+
+/* How far a file has been read. */
+struct scan {
+    struct fileread *file;
+    uint64_t offset;     /* of the next byte to read */
+    uint64_t region_end; /* UINT64_MAX: the end of the file */
+    bool in_region;
+    bool region_cut; /* a chunk of the region was cut already */
+    bool at_end;
+};
+
+/* A file that is read in parts by several workers. */
+struct bigfile {
+    struct scan scan; /* of whoever holds the rest */
+    uint8_t *left;    /* bytes read but not cut: CHUNK_MAX of room */
+    size_t left_size;
+    uint64_t number; /* of the next part */
+    unsigned tries;
+    pthread_mutex_t lock;  /* guards what follows */
+    uint64_t begun, ended; /* parts */
+    bool all_begun;        /* the end of the file was read, or it cannot be read further */
+    uint64_t folded;       /* parts whose pieces are in the file */
+    struct part *stash;    /* parts that came too early */
+    bool handed;           /* a portion went out: it cannot be read again */
+};
+
+struct unit {
+    struct fileread *files; /* a batch … */
+    struct fileread **tail;
+    size_t count;
+    uint64_t size;
+    struct bigfile *big; /* … or the rest of a big file */
+};
+
+struct worker {
+    struct units *units;
+    pthread_t thread;
+    struct codec *codec;
+    uint8_t *buffer; /* BUFFER_SIZE */
+    uint8_t *block;  /* BLOCK_RAW_TARGET: new chunks on their way into a block */
+    size_t block_size, block_count;
+    struct chunk chunks[BLOCK_CHUNKS];
+    size_t block_pieces[BLOCK_CHUNKS]; /* which piece each of them is */
+    struct pieces pieces;
+};
+
+struct units {
+    struct units_options options;
+    struct chunker chunker;
+    struct queue *queue;
+    sem_t cores; /* who computes */
+    struct worker *workers;
+    size_t worker_count;
+    struct unit *filling; /* the walk's: the batch being gathered */
+    _Atomic uint64_t bytes_read;
+    _Atomic bool ended;   /* `error` is set */
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    struct fileread *done, **done_tail;
+    size_t under_way; /* files submitted and not yet in `done` or taken */
+    size_t waiting;   /* units in the queue */
+    struct err error;
+};
+
+/* units.c: a file is done (or a portion of it); the queue's two ends; storing with a core's leave.
+ */
+void units_give(struct units *units, struct fileread *file);
+void units_enqueue(struct units *units, struct unit *unit);
+void units_put_back(struct units *units, struct unit *unit);
+int units_store(struct worker *worker, struct err *err);
+
+/* scan.c: reads into buffer[*fill … capacity) and appends pieces; stops at the file's end or a full
+ * buffer.  *cut is where the bytes begin that are not in a piece yet.  A source error fails the
+ * file and ends the scan. */
+int scan_fill(struct worker *worker, struct scan *scan, uint8_t *buffer, size_t capacity,
+              size_t *fill, size_t *cut, struct err *err);
+struct scan scan_start(struct fileread *file);
+
+/* pieces.c */
+int pieces_add(struct pieces *pieces, const struct piece *piece, struct err *err);
+/* Hashes every chunk, stores the new ones; each piece has its place then. */
+int pieces_store(struct worker *worker, struct err *err);
+/* Puts pieces into their files' digests and extents. */
+int pieces_fold(struct worker *worker, const struct piece *pieces, size_t count, struct err *err);
