@@ -62,10 +62,10 @@ struct content_cursor {
     struct blocks *blocks;
     struct content content;
     uint64_t at;       /* content offset at which the next extent begins */
-    struct slice leaf; /* for tree.c only, from here on */
+    struct slice leaf; /* for content.c only, from here on */
     const uint8_t *next, *end;
-    size_t left;
-    size_t list_index;
+    size_t left;       /* extents of the list or item that are still to come */
+    uint64_t leaf_end; /* content offset at which they must end */
 };
 int content_open(struct content_cursor *cursor, struct blocks *blocks,
                  const struct content *content, uint64_t offset, struct err *err);

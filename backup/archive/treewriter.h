@@ -7,7 +7,7 @@
  *
  * Ownership: the treewriter owns its open archive.  Entries are copied (encoded) when added.
  * Threads:   one thread.
- * Errors:    ERR_USAGE for names out of order (of our own making: also asserted); those of writer.
+ * Errors:    ERR_USAGE for names out of order; those of writer.
  */
 #pragma once
 
