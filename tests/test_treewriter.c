@@ -1,0 +1,521 @@
+#include "backup/archive/treewriter.h"
+
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "tests/harness/temptree.h"
+
+enum { MANY = 100000, NONE = -1 };
+
+static struct err err;
+
+/* What is different from the directory before; numbers of files, or NONE. */
+struct change {
+    int altered, removed, added; /* `added`: a name behind that file's */
+};
+
+struct merge {
+    struct temptree *temp;
+    struct tree_cursor *cursor;
+    struct dirwriter *dir;
+};
+
+static void add_one(struct merge *merge, const struct entry *entry, int n,
+                    const struct change *change)
+{
+    struct tree_position at;
+    struct entry other = *entry;
+    char name[40];
+
+    tree_position(merge->cursor, &at);
+    if (n == change->altered) {
+        other.mtime_s++;
+        assert_int_equal(dirwriter_add(merge->dir, &other, NULL, &err), 0);
+    } else if (n != change->removed) {
+        assert_int_equal(dirwriter_add(merge->dir, entry, &at, &err), 0);
+    }
+    if (n != change->added)
+        return;
+    other.name_size = (size_t)snprintf(name, sizeof(name), "file-%08u.txt", 2 * n + 1);
+    other.name = name;
+    assert_int_equal(dirwriter_add(merge->dir, &other, NULL, &err), 0);
+}
+
+/* Writes a directory once more, as a backup does that compares with the one before. */
+static struct dirref write_again(struct temptree *temp, const struct dirref *before,
+                                 struct change change)
+{
+    CLEANUP(tree_closep) struct tree_cursor *cursor = NULL;
+    struct merge merge = {.temp = temp};
+    const struct entry *entry;
+    struct dirref out;
+
+    temptree_begin(temp);
+    assert_int_equal(tree_open(temp->blocks, before, 0, &cursor, &err), 0);
+    merge.cursor = cursor;
+    assert_int_equal(dirwriter_new(temp->writer, before, &merge.dir, &err), 0);
+    for (int n = 0;; n++) {
+        assert_int_equal(tree_next(cursor, &entry, &err), 0);
+        if (!entry)
+            break;
+        add_one(&merge, entry, n, &change);
+    }
+    assert_int_equal(dirwriter_finish(merge.dir, &out, &err), 0);
+    temptree_end(temp);
+    return out;
+}
+
+static size_t list_leaves(struct temptree *temp, const struct dirref *directory,
+                          struct place *leaves, size_t limit)
+{
+    CLEANUP(tree_closep) struct tree_cursor *cursor = NULL;
+    struct tree_position at;
+    const struct entry *entry;
+    size_t count = 0;
+
+    assert_int_equal(tree_open(temp->blocks, directory, 0, &cursor, &err), 0);
+    for (;;) {
+        assert_int_equal(tree_next(cursor, &entry, &err), 0);
+        if (!entry)
+            return count;
+        tree_position(cursor, &at);
+        if (at.slot > 0)
+            continue;
+        assert_true(count < limit);
+        leaves[count++] = at.leaf;
+    }
+}
+
+static size_t count_new_leaves(struct temptree *temp, const struct dirref *before,
+                               const struct dirref *after)
+{
+    enum { LIMIT = 4000 };
+    static struct place old[LIMIT], new[LIMIT];
+    size_t olds = list_leaves(temp, before, old, LIMIT);
+    size_t news = list_leaves(temp, after, new, LIMIT);
+    size_t known = 0;
+
+    assert_true(olds > 100 && news > 100);
+    for (size_t i = 0; i < news; i++)
+        for (size_t k = 0; k < olds; k++)
+            known += place_equal(new[i], old[k]);
+    return news - known;
+}
+
+static void an_unchanged_directory_is_the_old_one_and_nothing_is_written(void **state)
+{
+    (void)state;
+    static const unsigned sizes[] = {0, 1, 63, 1000, MANY};
+    static const struct change nothing = {NONE, NONE, NONE};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+        struct dirref before = temptree_write(&temp, sizes[i]);
+        struct dirref after = write_again(&temp, &before, nothing);
+
+        assert_int_equal(temp.archives, 0);
+        assert_int_equal(after.entries, sizes[i]);
+        assert_true(sizes[i] == 0 || place_equal(after.place, before.place));
+    }
+}
+
+static void one_change_rewrites_few_leaves(void **state)
+{
+    (void)state;
+    static const struct change changes[] = {
+        {0, NONE, NONE},     {54321, NONE, NONE}, {MANY - 1, NONE, NONE},
+        {NONE, 0, NONE},     {NONE, 33333, NONE}, {NONE, MANY - 1, NONE},
+        {NONE, NONE, 77777}, {NONE, NONE, 12},    {NONE, NONE, MANY - 1},
+    };
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    struct dirref before = temptree_write(&temp, MANY);
+
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        struct dirref after = write_again(&temp, &before, changes[i]);
+
+        assert_int_equal(temp.archives, 1);
+        assert_int_equal(after.entries,
+                         MANY - (changes[i].removed != NONE) + (changes[i].added != NONE));
+        assert_in_range(count_new_leaves(&temp, &before, &after), 1, 6);
+    }
+}
+
+/* Change after change: leaves must not decay into ever smaller ones. */
+static void many_generations_keep_leaves_whole(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000, GENERATIONS = 60 };
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    struct dirref directory = temptree_write(&temp, COUNT);
+    static struct place leaves[1000];
+    size_t first = list_leaves(&temp, &directory, leaves, 1000);
+    unsigned seed = 1;
+
+    for (int i = 0; i < GENERATIONS; i++) {
+        seed = seed * 1103515245U + 12345U;
+        struct change change = {(int)(seed >> 8) % COUNT, NONE, NONE};
+        directory = write_again(&temp, &directory, change);
+    }
+    assert_in_range(list_leaves(&temp, &directory, leaves, 1000), first / 2, first * 2);
+}
+
+static void names_out_of_order_or_twice_are_refused(void **state)
+{
+    (void)state;
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    static const char *const orders[][2] = {{"b", "a"}, {"a", "a"}, {"ab", "a"}, {"\xC3", "a"}};
+    char name[32];
+
+    temptree_begin(&temp);
+    struct entry entry = temptree_file(&temp, 1, name);
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+        struct dirwriter *dir;
+
+        assert_int_equal(dirwriter_new(temp.writer, NULL, &dir, &err), 0);
+        entry.name = orders[i][0];
+        entry.name_size = strlen(entry.name);
+        assert_int_equal(dirwriter_add(dir, &entry, NULL, &err), 0);
+        entry.name = orders[i][1];
+        entry.name_size = strlen(entry.name);
+        assert_int_equal(dirwriter_add(dir, &entry, NULL, &err), -ERR_USAGE);
+        dirwriter_abort(dir);
+    }
+}
+
+/* More archives than a leaf or a block may refer to, in records of every size. */
+static void any_number_of_archives_and_long_records_fit(void **state)
+{
+    (void)state;
+    enum { COUNT = 3000, LONG = 3000 };
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    CLEANUP(tree_closep) struct tree_cursor *cursor = NULL;
+    static char target[LONG];
+    const struct entry *entry;
+    struct dirwriter *dir;
+    struct dirref out;
+    char name[32];
+
+    memset(target, 't', sizeof(target));
+    temptree_begin(&temp);
+    assert_int_equal(dirwriter_new(temp.writer, NULL, &dir, &err), 0);
+    for (unsigned n = 0; n < COUNT; n++) {
+        struct entry file = temptree_file(&temp, n, name);
+
+        file.content.place.archive = temptree_archive(&temp, ARCHIVE_DATA, n);
+        if (n % 100 > 60) {
+            file.type = ENTRY_SYMLINK;
+            file.target = target;
+            file.target_size = 1 + n % LONG;
+        }
+        assert_int_equal(dirwriter_add(dir, &file, NULL, &err), 0);
+    }
+    assert_int_equal(dirwriter_finish(dir, &out, &err), 0);
+    temptree_end(&temp);
+    assert_int_equal(tree_open(temp.blocks, &out, 0, &cursor, &err), 0);
+    for (unsigned n = 0; n < COUNT; n++) {
+        assert_int_equal(tree_next(cursor, &entry, &err), 0);
+        assert_non_null(entry);
+        assert_int_equal(entry->uid, n);
+        if (entry->type == ENTRY_SYMLINK)
+            assert_int_equal(entry->target_size, 1 + n % LONG);
+        else
+            assert_int_equal(entry->content.place.archive,
+                             temptree_archive(&temp, ARCHIVE_DATA, n));
+    }
+    assert_int_equal(tree_next(cursor, &entry, &err), 0);
+    assert_null(entry);
+}
+
+static void thousands_of_directories_may_be_open_at_once(void **state)
+{
+    (void)state;
+    enum { DEPTH = 3000 };
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    CLEANUP(held_entry_clear) struct held_entry held = {0};
+    static struct dirwriter *open[DEPTH];
+    struct dirref below = {.place = {.archive = NO_ARCHIVE}};
+    char name[32];
+
+    temptree_begin(&temp);
+    struct entry file = temptree_file(&temp, 3, name);
+    for (int i = 0; i < DEPTH; i++) {
+        assert_int_equal(dirwriter_new(temp.writer, NULL, &open[i], &err), 0);
+        assert_int_equal(dirwriter_add(open[i], &file, NULL, &err), 0);
+    }
+    for (int i = DEPTH - 1; i >= 0; i--) {
+        struct entry entry = {.type = ENTRY_DIRECTORY,
+                              .name = "sub",
+                              .name_size = 3,
+                              .directory = below,
+                              .below_entries = below.entries};
+
+        assert_int_equal(dirwriter_add(open[i], &entry, NULL, &err), 0);
+        assert_int_equal(dirwriter_finish(open[i], &below, &err), 0);
+        assert_int_equal(below.entries, 2);
+    }
+    temptree_end(&temp);
+    assert_int_equal(tree_resolve(temp.blocks, &below, "sub/sub/sub", 11, &held, &err), 0);
+}
+
+static struct extent extent_number(struct temptree *temp, unsigned n)
+{
+    struct extent extent = {.length = 1 + n % 77777, .place = {.archive = NO_ARCHIVE}};
+
+    if (n % 10 == 9)
+        extent.length = n % 100 == 9 ? 1ULL << 40 : 4096;
+    else
+        extent.place = (struct place){temptree_archive(temp, ARCHIVE_DATA, n / 64), n % 7 * 100000};
+    return extent;
+}
+
+static struct content write_content(struct temptree *temp, struct contentwriter **writer,
+                                    unsigned count)
+{
+    struct content out;
+
+    assert_int_equal(contentwriter_new(temp->writer, writer, &err), 0);
+    for (unsigned n = 0; n < count; n++) {
+        struct extent extent = extent_number(temp, n);
+
+        assert_int_equal(contentwriter_add(*writer, &extent, &err), 0);
+    }
+    assert_int_equal(contentwriter_finish(*writer, &out, &err), 0);
+    return out;
+}
+
+/* Goes through the extents from number `first` on, of which `within` bytes are passed over. */
+static void assert_extents(struct temptree *temp, const struct content *content, unsigned first,
+                           uint64_t start, unsigned count)
+{
+    CLEANUP(content_close) struct content_cursor cursor = {0};
+    struct extent expected = extent_number(temp, first), extent;
+    uint64_t at;
+
+    assert_int_equal(content_open(&cursor, temp->blocks, content,
+                                  start + (first < count ? expected.length - 1 : 0), &err),
+                     0);
+    for (unsigned n = first; n < count; n++) {
+        expected = extent_number(temp, n);
+        assert_int_equal(content_next(&cursor, &extent, &at, &err), 1);
+        assert_true(extent.length == expected.length && at == start);
+        assert_true(extent_is_hole(&expected) ? extent_is_hole(&extent)
+                                              : place_equal(extent.place, expected.place));
+        start += extent.length;
+    }
+    assert_true(start == content->size);
+    assert_int_equal(content_next(&cursor, &extent, &at, &err), 0);
+    assert_int_equal(content_next(&cursor, &extent, &at, &err), 0);
+}
+
+static void content_of_any_number_of_extents_comes_back(void **state)
+{
+    (void)state;
+    static const unsigned counts[] = {1, 2, 64, 65, 1000, 1001, 5000, 100000};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+        struct contentwriter *writer;
+        uint64_t start = 0;
+
+        temptree_begin(&temp);
+        struct content content = write_content(&temp, &writer, counts[i]);
+        temptree_end(&temp);
+        assert_int_equal(content.form, counts[i] == 1    ? CONTENT_ONE
+                                       : counts[i] <= 64 ? CONTENT_LIST
+                                                         : CONTENT_TREE);
+        assert_extents(&temp, &content, 0, 0, counts[i]);
+        for (unsigned n = 0; n < counts[i]; n++) {
+            if (n % 9973 == 0)
+                assert_extents(&temp, &content, n, start, counts[i]);
+            start += extent_number(&temp, n).length;
+        }
+        assert_extents(&temp, &content, counts[i], start, counts[i]);
+        contentwriter_free(writer);
+    }
+}
+
+static void extents_that_touch_are_one(void **state)
+{
+    (void)state;
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    struct contentwriter *writer;
+    struct content content;
+
+    temptree_begin(&temp);
+    struct place place = {temptree_archive(&temp, ARCHIVE_DATA, 0), 5000};
+    assert_int_equal(contentwriter_new(temp.writer, &writer, &err), 0);
+    for (int i = 0; i < 1000; i++, place.raw += 70)
+        assert_int_equal(contentwriter_add(writer, &(struct extent){70, place}, &err), 0);
+    assert_int_equal(contentwriter_finish(writer, &content, &err), 0);
+    assert_true(content.form == CONTENT_ONE && content.size == 70000 && content.place.raw == 5000);
+    contentwriter_free(writer);
+
+    assert_int_equal(contentwriter_new(temp.writer, &writer, &err), 0);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(
+            contentwriter_add(writer, &(struct extent){1ULL << 50, {NO_ARCHIVE, 0}}, &err), 0);
+    assert_int_equal(contentwriter_finish(writer, &content, &err), 0);
+    assert_true(content.form == CONTENT_LIST && content.count == 1);
+    assert_true(content.list[0].length == 5ULL << 50);
+    assert_int_equal(contentwriter_add(writer, &(struct extent){0, {NO_ARCHIVE, 0}}, &err),
+                     -ERR_USAGE);
+    assert_int_equal(contentwriter_add(writer, &(struct extent){INT64_MAX, {NO_ARCHIVE, 0}}, &err),
+                     -ERR_USAGE);
+    contentwriter_free(writer);
+
+    assert_int_equal(contentwriter_new(temp.writer, &writer, &err), 0);
+    assert_int_equal(contentwriter_finish(writer, &content, &err), 0);
+    assert_true(content.form == CONTENT_NONE && content.size == 0);
+    contentwriter_free(writer);
+}
+
+enum { STORED = 1024 * 1024 };
+
+/* A data archive of bytes that tell their offset. */
+static uint32_t write_data(struct temptree *temp, uint8_t *bytes)
+{
+    CLEANUP(codec_freep) struct codec *codec = codec_new(1);
+    struct writer_result result;
+    struct writer *writer;
+    uint32_t raw, stored;
+
+    for (size_t i = 0; i < STORED; i++)
+        bytes[i] = (uint8_t)(i * 31 + i / 251);
+    assert_int_equal(writer_new(temp->repo.repo, ARCHIVE_DATA, &writer, &err), 0);
+    for (size_t at = 0; at < STORED; at += BLOCK_RAW_TARGET) {
+        struct chunk chunk = {.length = BLOCK_RAW_TARGET};
+
+        assert_int_equal(writer_append(writer, codec, bytes + at, BLOCK_RAW_TARGET, &chunk, 1, &raw,
+                                       &stored, &err),
+                         0);
+    }
+    assert_int_equal(writer_commit(writer, NULL, NULL, &result, &err), 0);
+    return result.archive;
+}
+
+static void content_is_read_from_any_offset(void **state)
+{
+    (void)state;
+    enum { EXTENTS = 300 };
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    static uint8_t stored[STORED], expected[EXTENTS * 9000], read[EXTENTS * 9000];
+    uint32_t archive = write_data(&temp, stored);
+    struct contentwriter *writer;
+    struct content content;
+    uint64_t size = 0, seed = 1;
+
+    temptree_begin(&temp);
+    assert_int_equal(contentwriter_new(temp.writer, &writer, &err), 0);
+    for (unsigned i = 0; i < EXTENTS; i++) {
+        seed = seed * 6364136223846793005U + 1442695040888963407U;
+        struct extent extent = {1 + (seed >> 33) % 9000, {NO_ARCHIVE, 0}};
+
+        if (i % 5 > 0) {
+            extent.place =
+                (struct place){archive, (uint32_t)((seed >> 20) % (STORED - extent.length))};
+            memcpy(expected + size, stored + extent.place.raw, extent.length);
+        }
+        size += extent.length;
+        assert_int_equal(contentwriter_add(writer, &extent, &err), 0);
+    }
+    assert_int_equal(contentwriter_finish(writer, &content, &err), 0);
+    temptree_end(&temp);
+    assert_true(content.form == CONTENT_TREE && content.size == size);
+    for (unsigned i = 0; i < 3000; i++) {
+        seed = seed * 6364136223846793005U + 1442695040888963407U;
+        uint64_t offset = (seed >> 30) % (size + 1);
+        size_t count = (seed >> 10) % (i % 100 == 0 ? size : 5000);
+        count = count < size - offset ? count : size - offset;
+        assert_int_equal(content_read(temp.blocks, &content, offset, read, count, &err), 0);
+        assert_memory_equal(read, expected + offset, count);
+    }
+    assert_int_equal(content_read(temp.blocks, &content, size, read, 1, &err), -ERR_USAGE);
+    contentwriter_free(writer);
+}
+
+/* A list is read from the record of the file as well, also when it was copied into another leaf. */
+static void a_list_of_extents_survives_being_copied(void **state)
+{
+    (void)state;
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    CLEANUP(held_entry_clear) struct held_entry held = {0}, copied = {0};
+    struct contentwriter *writer;
+    struct dirref first, second;
+    struct dirwriter *dir;
+    char name[32];
+
+    temptree_begin(&temp);
+    struct entry entry = temptree_file(&temp, 5, name);
+    entry.content = write_content(&temp, &writer, 50);
+    entry.size = entry.content.size;
+    assert_int_equal(dirwriter_new(temp.writer, NULL, &dir, &err), 0);
+    assert_int_equal(dirwriter_add(dir, &entry, NULL, &err), 0);
+    assert_int_equal(dirwriter_finish(dir, &first, &err), 0);
+    temptree_end(&temp);
+    contentwriter_free(writer);
+    assert_int_equal(tree_find(temp.blocks, &first, name, entry.name_size, &held, &err), 0);
+    assert_extents(&temp, &held.entry.content, 0, 0, 50);
+
+    temptree_begin(&temp);
+    assert_int_equal(dirwriter_new(temp.writer, NULL, &dir, &err), 0);
+    assert_int_equal(dirwriter_add(dir, &held.entry, NULL, &err), 0);
+    assert_int_equal(dirwriter_finish(dir, &second, &err), 0);
+    temptree_end(&temp);
+    assert_int_equal(tree_find(temp.blocks, &second, name, entry.name_size, &copied, &err), 0);
+    assert_extents(&temp, &copied.entry.content, 7, 7 + 7 * 6 / 2, 50);
+}
+
+static void a_large_tree_takes_several_archives(void **state)
+{
+    (void)state;
+    enum { COUNT = 300000 };
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    CLEANUP(tree_closep) struct tree_cursor *cursor = NULL;
+    const struct entry *entry;
+    struct dirwriter *dir;
+    struct dirref out;
+    uint64_t seed = 9;
+    char name[32];
+
+    temptree_begin(&temp);
+    assert_int_equal(dirwriter_new(temp.writer, NULL, &dir, &err), 0);
+    for (unsigned n = 0; n < COUNT; n++) {
+        struct entry file = temptree_file(&temp, n, name);
+
+        for (size_t i = 0; i < sizeof(file.digest); i++) { /* nothing to compress */
+            seed = seed * 6364136223846793005U + 1442695040888963407U;
+            file.digest[i] = (uint8_t)(seed >> 50);
+        }
+        file.inode = seed;
+        file.device = seed * 3;
+        file.mtime_s = (int64_t)(seed >> 9);
+        file.ctime_s = (int64_t)(seed >> 7) * -1;
+        file.content.place.raw = (uint32_t)(seed >> 35);
+        assert_int_equal(dirwriter_add(dir, &file, NULL, &err), 0);
+    }
+    assert_int_equal(dirwriter_finish(dir, &out, &err), 0);
+    temptree_end(&temp);
+    assert_true(temp.archives >= 2);
+    assert_int_equal(tree_open(temp.blocks, &out, 0, &cursor, &err), 0);
+    for (unsigned n = 0; n < COUNT; n++) {
+        assert_int_equal(tree_next(cursor, &entry, &err), 0);
+        assert_true(entry && entry->uid == n);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_unchanged_directory_is_the_old_one_and_nothing_is_written),
+        cmocka_unit_test(one_change_rewrites_few_leaves),
+        cmocka_unit_test(many_generations_keep_leaves_whole),
+        cmocka_unit_test(names_out_of_order_or_twice_are_refused),
+        cmocka_unit_test(any_number_of_archives_and_long_records_fit),
+        cmocka_unit_test(thousands_of_directories_may_be_open_at_once),
+        cmocka_unit_test(content_of_any_number_of_extents_comes_back),
+        cmocka_unit_test(extents_that_touch_are_one),
+        cmocka_unit_test(content_is_read_from_any_offset),
+        cmocka_unit_test(a_list_of_extents_survives_being_copied),
+        cmocka_unit_test(a_large_tree_takes_several_archives),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
