@@ -318,6 +318,17 @@ static void a_place_that_is_no_directory_is_refused(void **state)
     assert_int_equal(tree_find(temp.blocks, &bad, "a", 1, &held, &err), -ERR_CORRUPT);
 }
 
+static void a_name_in_an_archive_that_is_gone_is_not_a_missing_name(void **state)
+{
+    (void)state;
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    struct dirref gone = temptree_write(&temp, 10);
+    struct held_entry held;
+
+    gone.place.archive = temptree_archive(&temp, ARCHIVE_METADATA, 3);
+    assert_int_equal(tree_find(temp.blocks, &gone, "a", 1, &held, &err), -ERR_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +340,7 @@ int main(void)
         cmocka_unit_test(a_path_is_followed_name_by_name),
         cmocka_unit_test(a_damaged_directory_is_refused_or_whole),
         cmocka_unit_test(a_place_that_is_no_directory_is_refused),
+        cmocka_unit_test(a_name_in_an_archive_that_is_gone_is_not_a_missing_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

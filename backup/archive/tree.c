@@ -28,6 +28,10 @@ int tree_item(struct blocks *blocks, struct place place, struct slice *out, stru
     if (place.archive >= idtable_count(ids) || idtable_kind(ids, place.archive) != ARCHIVE_METADATA)
         return tree_damaged(blocks, place, "not in a metadata archive", err);
     int r = blocks_get(blocks, place, &slice, err);
+    if (r == -ERR_NOT_FOUND) { /* the archive: not to be taken for a name that is not there */
+        err->code = ERR_CORRUPT;
+        return -ERR_CORRUPT;
+    }
     if (r < 0)
         return r;
 

@@ -6,7 +6,8 @@
  * Ownership: a struct held_entry holds the blocks that its entry points into; clear it with
  * held_entry_clear().  What tree_next() gives is good until the next call on that cursor. Threads:
  * a cursor belongs to one thread at a time; everything else any call from any thread. Errors:
- * ERR_NOT_FOUND (tree_find), ERR_CORRUPT, and those of blocks.
+ * ERR_NOT_FOUND (a name; tree_find and tree_resolve only), ERR_CORRUPT (also for a metadata archive
+ * that is gone), and those of blocks.
  */
 #pragma once
 
