@@ -259,7 +259,6 @@ static void a_damaged_directory_is_refused_or_whole(void **state)
     enum { VARIANTS = 600 };
     CLEANUP(temptree_clear) struct temptree temp = temptree_make();
     struct dirref good = temptree_write(&temp, 700);
-    CLEANUP(slice_clear) struct slice slice = {0};
     CLEANUP(codec_freep) struct codec *codec = codec_new(1);
     CLEANUP(reader_closep) struct reader *reader = NULL;
     struct writer_result result;
