@@ -67,6 +67,9 @@ int catalog_hosts(struct catalog *catalog, struct strings *out, struct err *err)
 /* The root of a snapshot in its highest revision; ERR_NOT_FOUND. */
 int catalog_root(struct catalog *catalog, const char *name, struct root *out, struct err *err);
 
+/* Snapshots whose root cannot be read, "NAME: REASON": they are in no other list. */
+int catalog_damaged_snapshots(struct catalog *catalog, struct strings *out, struct err *err);
+
 /* An archive was found damaged (or whole again): backups do not refer to it any more. */
 int catalog_set_damaged(struct catalog *catalog, uint32_t archive, bool damaged, struct err *err);
 

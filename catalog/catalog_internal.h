@@ -1,0 +1,129 @@
+/*
+ * catalog_internal — what the parts of the catalog share: home (its directory and file), chunks
+ * (the segments and who names them), sync and import, snapshots, baseline.
+ *
+ * Lock order: catalog.lock, then baseline's, then pending's; segments, memtables and states lock
+ * themselves.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "backup/archive/place.h"
+#include "backup/job/baseline.h"
+#include "catalog/catalog.h"
+#include "catalog/segment.h"
+#include "catalog/sql.h"
+
+struct memtable;
+struct segments;
+struct states;
+
+enum {
+    MEMTABLE_MAX = 512 * 1024,      /* chunks; then they become a segment */
+    HOLD_BYTES = 128 * 1024 * 1024, /* of the chunk index, asked to stay in memory */
+};
+
+/* Segment files that no row names yet.  The directory's lock is shared while there are any, so that
+ * nobody takes them for leftovers. */
+struct pending {
+    pthread_mutex_t lock; /* guards what follows */
+    unsigned users;
+    size_t count, capacity;
+    char (*names)[SEGMENT_NAME_SIZE];
+};
+
+/* An archive whose chunks (or records) have been gathered. */
+struct gathered {
+    struct archive_id id, index;
+    bool indexed, imported, damaged;
+    uint8_t kind;
+    uint64_t size; /* 0: as it was listed */
+};
+
+struct gathered_list {
+    struct gathered *at;
+    size_t count, capacity;
+};
+
+struct catalog_baseline {
+    struct baseline base;
+    struct catalog *catalog;
+    pthread_mutex_t flush;          /* held by who turns a memtable into a segment */
+    pthread_rwlock_t tables;        /* guards the next two */
+    struct memtable *active, *full; /* `full` is being flushed, and still answers */
+    pthread_mutex_t lock;           /* guards what follows */
+    struct gathered_list run;       /* archives of this run */
+    bool lost;                      /* some of its chunks did not get into a segment */
+};
+
+struct catalog {
+    struct repo *repo;
+    char *directory; /* of this repository's catalog */
+    ino_t inode;     /* of the database when it was opened */
+    int lock_fd;
+    struct segment_home home, memory; /* where segments go, and where when that fails */
+    atomic_bool in_memory;
+    struct states *states;
+    struct segments *segments;
+    struct pending pending;
+    struct catalog_baseline baseline;
+    pthread_mutex_t lock; /* guards what follows */
+    struct sql sql;
+    bool deep; /* states and segments are as the repository was once */
+};
+
+/* home.c: the directory and the database in it. */
+int home_open(struct catalog *catalog, const char *directory, struct err *err);
+void home_close(struct catalog *catalog);
+int home_go_to_memory(struct catalog *catalog, struct err *err);
+/* After an error: whether the database was made anew (here or in memory), so that the work is worth
+ * another try. */
+bool home_recover(struct catalog *catalog);
+void home_lock_shared(struct catalog *catalog);
+bool home_try_lock(struct catalog *catalog);
+void home_unlock(struct catalog *catalog);
+/* Removes segment files; `keep` (may be NULL) says which stay. */
+void home_remove_segments(struct catalog *catalog, bool (*keep)(void *context, const char *name),
+                          void *context);
+
+/* Runs `work` locked; once more when the database had to be made anew. */
+int catalog_guarded(struct catalog *catalog,
+                    int (*work)(struct catalog *catalog, void *context, struct err *err),
+                    void *context, struct err *err);
+
+/* chunks.c: memtables into segments, segments into rows. */
+int chunks_flush(struct catalog *catalog, struct memtable *table, struct err *err);
+/* Within a transaction: a row for each segment that is pending.  After its commit: chunks_named().
+ */
+int chunks_name(struct catalog *catalog, size_t *out_count, struct err *err);
+void chunks_named(struct catalog *catalog, size_t count);
+/* Opens what the rows name.  A segment that is gone or damaged: all chunks are to be imported
+ * again. */
+int chunks_load(struct catalog *catalog, struct err *err);
+/* Best effort: segments of similar size into one, leftovers away. */
+void chunks_tidy(struct catalog *catalog);
+void chunks_drop_pending(struct catalog *catalog);
+
+/* sync.c and import.c, locked. */
+int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err);
+int sync_archives(struct catalog *catalog, struct err *err);
+int import_chunks(struct catalog *catalog, struct err *err);
+int sync_load_states(struct catalog *catalog, struct err *err);
+/* Whether an object that could not be read is damaged, rather than out of reach. */
+bool sync_is_damage(int r, const struct err *err);
+
+/* Within a transaction. */
+int snapshots_insert(struct catalog *catalog, const struct root *root, struct err *err);
+int archives_insert(struct catalog *catalog, const struct gathered_list *list, struct err *err);
+
+int gathered_add(struct gathered_list *list, const struct gathered *archive, struct err *err);
+void gathered_clear(struct gathered_list *list);
+
+/* baseline.c */
+int baseline_init(struct catalog *catalog, struct err *err);
+void baseline_clear(struct catalog *catalog);
+/* Pending segments are gone: what this run stored is to be imported again. */
+void baseline_lost(struct catalog *catalog);

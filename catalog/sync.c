@@ -1,0 +1,415 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/idtable.h"
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/base/hex.h"
+#include "backup/base/log.h"
+#include "backup/store/store.h"
+#include "catalog/catalog_internal.h"
+#include "catalog/states.h"
+
+enum { ROOTS_AT_ONCE = 64 };
+
+/* One revision of a snapshot. */
+struct revision {
+    char name[SNAPSHOT_NAME_SIZE];
+    uint64_t number;
+};
+
+struct revisions {
+    struct revision *at;
+    size_t count, capacity;
+};
+
+static void revisions_clear(struct revisions *revisions)
+{
+    free(revisions->at);
+}
+
+bool sync_is_damage(int r, const struct err *err)
+{
+    return r == -ERR_CORRUPT || r == -ERR_WRONG_KEY || (r == -ERR_SYSTEM && err->cause == EIO);
+}
+
+/* "YYYYMMDD_HHMMSS/RRRRRRRR" */
+static bool parse_revision(const char *text, struct revision *out)
+{
+    enum { NAME = SNAPSHOT_NAME_SIZE - 1, DIGITS = 8 };
+    uint64_t number = 0;
+
+    if (strlen(text) != NAME + 1 + DIGITS || text[8] != '_' || text[NAME] != '/')
+        return false;
+    for (size_t i = 0; i < NAME + 1 + DIGITS; i++) {
+        bool digit = text[i] >= '0' && text[i] <= '9';
+        if (i != 8 && i != NAME && !digit)
+            return false;
+        if (i > NAME)
+            number = number * 10 + (uint64_t)(text[i] - '0');
+    }
+    memcpy(out->name, text, NAME);
+    out->name[NAME] = '\0';
+    out->number = number;
+    return true;
+}
+
+/* A listing that goes into a table of this connection. */
+struct listing {
+    struct sql *sql;
+    sqlite3_stmt *insert;
+    enum archive_kind kind; /* 0: marks */
+};
+
+static int note_revision(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct listing *listing = context;
+    struct revision revision;
+
+    (void)size;
+    if (!parse_revision(name, &revision))
+        return 0; /* not the repository's */
+    sql_bind_text(listing->insert, 1, revision.name);
+    sql_bind_number(listing->insert, 2, revision.number);
+    return sql_run(listing->sql, listing->insert, err);
+}
+
+static int list_snapshots(struct catalog *catalog, struct err *err)
+{
+    CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
+    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
+    /* Deferred: only this connection's own table is written, so nobody is locked out. */
+    int r = sql_exec(&catalog->sql, "BEGIN; DELETE FROM temp.listed", err);
+
+    transaction = &catalog->sql;
+    if (r == 0)
+        r = sql_prepare(&catalog->sql, "INSERT OR IGNORE INTO temp.listed VALUES (?, ?)", &insert,
+                        err);
+    struct listing listing = {.sql = &catalog->sql, .insert = insert};
+    if (r == 0)
+        r = store_list(catalog->repo->store, "snapshots/", note_revision, &listing, err);
+    return r < 0 ? r : sql_commit(&transaction, err);
+}
+
+static int select_revisions(struct catalog *catalog, const char *query, struct revisions *out,
+                            struct err *err)
+{
+    CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
+    int r = sql_prepare(&catalog->sql, query, &statement, err);
+
+    while (r == 0 && (r = sql_step(&catalog->sql, statement, err)) == 1) {
+        r = 0;
+        if (out->count == out->capacity) {
+            size_t capacity = out->capacity ? 2 * out->capacity : 64;
+            void *at = reallocarray(out->at, capacity, sizeof(*out->at));
+            if (!at)
+                return err_set(err, ERR_NOMEM, "out of memory");
+            out->at = at;
+            out->capacity = capacity;
+        }
+        struct revision *revision = &out->at[out->count];
+        if (sql_column_text(statement, 0, revision->name, sizeof(revision->name)))
+            out->count++;
+        revision->number = sql_column_number(statement, 1);
+    }
+    return r;
+}
+
+/* 1: no such object.  A listing that was cut short takes nothing away from us. */
+static int is_gone(struct catalog *catalog, const char *name, struct err *err)
+{
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
+    int r = store_open(catalog->repo->store, name, &object, err);
+
+    return r == -ERR_NOT_FOUND ? 1 : r;
+}
+
+static int run_for_revision(struct catalog *catalog, const char *text,
+                            const struct revision *revision, struct err *err)
+{
+    CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
+    int r = sql_prepare(&catalog->sql, text, &statement, err);
+
+    if (r < 0)
+        return r;
+    sql_bind_text(statement, 1, revision->name);
+    sql_bind_number(statement, 2, revision->number);
+    return sql_run(&catalog->sql, statement, err);
+}
+
+static int remove_gone(struct catalog *catalog, struct err *err)
+{
+    CLEANUP(revisions_clear) struct revisions gone = {0};
+    char object[OBJECT_NAME_SIZE];
+    int r = select_revisions(catalog,
+                             "SELECT name, revision FROM snapshots EXCEPT SELECT * FROM temp.listed"
+                             " UNION SELECT name, revision FROM damaged_roots"
+                             " EXCEPT SELECT * FROM temp.listed",
+                             &gone, err);
+
+    for (size_t i = 0; r == 0 && i < gone.count; i++) {
+        const struct revision *revision = &gone.at[i];
+        snprintf(object, sizeof(object), "snapshots/%s/%08llu", revision->name,
+                 (unsigned long long)revision->number);
+        int missing = is_gone(catalog, object, err);
+        if (missing < 0)
+            r = missing;
+        if (missing == 1)
+            r = run_for_revision(catalog, "DELETE FROM snapshots WHERE name = ? AND revision = ?",
+                                 revision, err);
+        if (missing == 1 && r == 0)
+            r = run_for_revision(catalog,
+                                 "DELETE FROM damaged_roots WHERE name = ? AND revision = ?",
+                                 revision, err);
+    }
+    return r;
+}
+
+static int insert_damaged(struct catalog *catalog, const struct revision *revision,
+                          const char *reason, struct err *err)
+{
+    CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
+    int r = run_for_revision(catalog, "DELETE FROM snapshots WHERE name = ? AND revision < ?",
+                             revision, err);
+
+    if (r == 0)
+        r = sql_prepare(&catalog->sql, "REPLACE INTO damaged_roots VALUES (?, ?, ?)", &statement,
+                        err);
+    if (r < 0)
+        return r;
+    sql_bind_text(statement, 1, revision->name);
+    sql_bind_number(statement, 2, revision->number);
+    sql_bind_text(statement, 3, reason);
+    return sql_run(&catalog->sql, statement, err);
+}
+
+/* A root that was read, or why it could not be. */
+struct attempt {
+    bool read, damaged;
+    struct root root;
+    struct err err;
+};
+
+static int read_root(struct catalog *catalog, const struct revision *revision, struct attempt *out,
+                     struct err *err)
+{
+    int r = root_read(catalog->repo, revision->name, revision->number, &out->root, &out->err);
+
+    out->read = r == 0;
+    if (r == 0 || r == -ERR_NOT_FOUND) /* gone since it was listed */
+        return 0;
+    out->damaged = sync_is_damage(r, &out->err);
+    if (out->damaged) {
+        log_warn("snapshot %s is damaged and left out: %s", revision->name, out->err.text);
+        return 0;
+    }
+    *err = out->err;
+    return r;
+}
+
+static int insert_attempts(struct catalog *catalog, const struct revision *revisions,
+                           const struct attempt *attempts, size_t count, struct err *err)
+{
+    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
+    int r = sql_begin(&catalog->sql, &transaction, err);
+
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        if (attempts[i].read)
+            r = snapshots_insert(catalog, &attempts[i].root, err);
+        else if (attempts[i].damaged)
+            r = insert_damaged(catalog, &revisions[i], attempts[i].err.text, err);
+    }
+    return r < 0 ? r : sql_commit(&transaction, err);
+}
+
+/* Reads first and then writes, so that others wait for no repository. */
+static int import_roots(struct catalog *catalog, const struct revision *revisions, size_t count,
+                        struct err *err)
+{
+    struct attempt *attempts = calloc(ROOTS_AT_ONCE, sizeof(*attempts));
+    int r = 0;
+
+    if (!attempts)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = read_root(catalog, &revisions[i], &attempts[i], err);
+    if (r == 0)
+        r = insert_attempts(catalog, revisions, attempts, count, err);
+    for (size_t i = 0; i < count; i++)
+        root_clear(&attempts[i].root);
+    free(attempts);
+    return r;
+}
+
+static int import_new(struct catalog *catalog, struct err *err)
+{
+    CLEANUP(revisions_clear) struct revisions new = {0};
+    int r = select_revisions(
+        catalog,
+        "SELECT name, revision FROM"
+        "  (SELECT name, max(number) AS revision FROM temp.listed GROUP BY name) AS l"
+        " WHERE NOT EXISTS (SELECT 1 FROM snapshots AS s"
+        "                   WHERE s.name = l.name AND s.revision >= l.revision)"
+        "   AND NOT EXISTS (SELECT 1 FROM damaged_roots AS d"
+        "                   WHERE d.name = l.name AND d.revision = l.revision)",
+        &new, err);
+
+    for (size_t i = 0; r == 0 && i < new.count; i += ROOTS_AT_ONCE) {
+        size_t left = new.count - i;
+        r = import_roots(catalog, new.at + i, left < ROOTS_AT_ONCE ? left : ROOTS_AT_ONCE, err);
+    }
+    return r;
+}
+
+int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err)
+{
+    int r = 0;
+
+    if (retry_damaged)
+        r = sql_exec(&catalog->sql, "DELETE FROM damaged_roots", err);
+    if (r == 0)
+        r = list_snapshots(catalog, err);
+    if (r == 0)
+        r = remove_gone(catalog, err);
+    if (r == 0)
+        r = import_new(catalog, err);
+    return r;
+}
+
+static int note_archive(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct listing *listing = context;
+    struct archive_id id;
+
+    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+        return 0; /* not the repository's */
+    sql_bind_blob(listing->insert, 1, id.bytes, sizeof(id.bytes));
+    if (listing->kind != 0) {
+        sql_bind_number(listing->insert, 2, listing->kind);
+        sql_bind_number(listing->insert, 3, size);
+    }
+    return sql_run(listing->sql, listing->insert, err);
+}
+
+static int list_archives(struct catalog *catalog, struct err *err)
+{
+    static const struct {
+        const char *prefix, *insert;
+        enum archive_kind kind;
+    } lists[] = {
+        {"data/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_DATA},
+        {"meta/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_METADATA},
+        {"index/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_INDEX},
+        {"marks/", "INSERT OR IGNORE INTO temp.listed_marks VALUES (?)", 0},
+    };
+    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
+    int r = sql_exec(&catalog->sql,
+                     "BEGIN; DELETE FROM temp.listed_archives; DELETE FROM temp.listed_marks", err);
+
+    transaction = &catalog->sql;
+    for (size_t i = 0; r == 0 && i < sizeof(lists) / sizeof(lists[0]); i++) {
+        CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
+        r = sql_prepare(&catalog->sql, lists[i].insert, &insert, err);
+        struct listing listing = {&catalog->sql, insert, lists[i].kind};
+        if (r == 0)
+            r = store_list(catalog->repo->store, lists[i].prefix, note_archive, &listing, err);
+    }
+    return r < 0 ? r : sql_commit(&transaction, err);
+}
+
+/* Asks for each archive that the listing leaves out; what is there after all joins it. */
+static int check_missing(struct catalog *catalog, struct err *err)
+{
+    CLEANUP(sql_finalizep) sqlite3_stmt *missing = NULL, *found = NULL;
+    char object[OBJECT_NAME_SIZE];
+    struct archive_id id;
+    int r = sql_prepare(&catalog->sql,
+                        "SELECT id, kind, size FROM archives WHERE present = 1"
+                        " AND id NOT IN (SELECT id FROM temp.listed_archives)",
+                        &missing, err);
+
+    if (r == 0)
+        r = sql_prepare(&catalog->sql, "INSERT INTO temp.listed_archives VALUES (?, ?, ?)", &found,
+                        err);
+    while (r == 0 && (r = sql_step(&catalog->sql, missing, err)) == 1) {
+        uint64_t kind = sql_column_number(missing, 1);
+        r = 0;
+        if (!sql_column_blob(missing, 0, id.bytes, sizeof(id.bytes)))
+            continue;
+        repo_object_name((enum archive_kind)kind, &id, object);
+        int gone = is_gone(catalog, object, err);
+        if (gone < 0)
+            return gone;
+        sql_bind_blob(found, 1, id.bytes, sizeof(id.bytes));
+        sql_bind_number(found, 2, kind);
+        sql_bind_number(found, 3, sql_column_number(missing, 2));
+        if (gone == 0)
+            r = sql_run(&catalog->sql, found, err);
+    }
+    return r;
+}
+
+static int apply_listing(struct catalog *catalog, struct err *err)
+{
+    static const char *const steps =
+        "UPDATE archives SET present = 0, imported = 0 WHERE present = 1"
+        "  AND id NOT IN (SELECT id FROM temp.listed_archives);"
+        "UPDATE archives SET present = 1 WHERE present = 0"
+        "  AND id IN (SELECT id FROM temp.listed_archives);"
+        "INSERT INTO archives (id, kind, size) SELECT id, kind, size FROM temp.listed_archives"
+        "  WHERE id NOT IN (SELECT id FROM archives);"
+        "UPDATE archives SET marked = 1 - marked"
+        "  WHERE marked <> (id IN (SELECT id FROM temp.listed_marks));";
+    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
+    int r = sql_begin(&catalog->sql, &transaction, err);
+
+    if (r == 0)
+        r = sql_exec(&catalog->sql, steps, err);
+    if (r == 0)
+        r = sql_exec(&catalog->sql,
+                     "UPDATE archives SET damaged = 1 WHERE present = 1 AND damaged = 0 AND size <>"
+                     " (SELECT l.size FROM temp.listed_archives AS l WHERE l.id = archives.id)",
+                     err);
+    int changes = r == 0 ? sqlite3_changes(catalog->sql.db) : 0;
+    if (changes > 0)
+        log_warn("%d archives have not the size that they were written with", changes);
+    return r < 0 ? r : sql_commit(&transaction, err);
+}
+
+int sync_archives(struct catalog *catalog, struct err *err)
+{
+    int r = list_archives(catalog, err);
+
+    if (r == 0)
+        r = check_missing(catalog, err);
+    return r < 0 ? r : apply_listing(catalog, err);
+}
+
+int sync_load_states(struct catalog *catalog, struct err *err)
+{
+    CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
+    struct archive_id id;
+    uint32_t number;
+    int r =
+        sql_prepare(&catalog->sql,
+                    "SELECT id, kind, present, damaged, marked FROM archives WHERE kind IN (1, 2)",
+                    &statement, err);
+
+    while (r == 0 && (r = sql_step(&catalog->sql, statement, err)) == 1) {
+        enum archive_kind kind = (enum archive_kind)sql_column_number(statement, 1);
+        uint8_t flags = (uint8_t)((sql_column_number(statement, 2) ? STATE_PRESENT : 0) |
+                                  (sql_column_number(statement, 3) ? STATE_DAMAGED : 0) |
+                                  (sql_column_number(statement, 4) ? STATE_MARKED : 0));
+        r = 0;
+        if (!sql_column_blob(statement, 0, id.bytes, sizeof(id.bytes)))
+            continue;
+        r = idtable_number(catalog->repo->ids, &id, kind, &number, err);
+        if (r == -ERR_CORRUPT) /* known as another kind: not to be referred to */
+            r = 0;
+        else if (r == 0)
+            r = states_set(catalog->states, number, flags, err);
+    }
+    return r;
+}
