@@ -2,10 +2,8 @@
 
 #include <stdio.h>
 
-#include "backup/archive/codec.h"
 #include "backup/archive/format.h"
 #include "backup/archive/repo.h"
-#include "backup/archive/toc.h"
 #include "backup/base/buf.h"
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
@@ -222,8 +220,6 @@ static int forgery_try(struct temprepo *temp, struct forgery *forgery, const uin
     return r;
 }
 
-/* Sizes are chosen so that no padding is due: 192 + 117 + toc + 256 is a Padmé size or the forger
- * does not care. */
 static void numbers_in_a_toc_that_cannot_be_are_refused(void **state)
 {
     (void)state;
@@ -300,72 +296,6 @@ static void numbers_in_a_trailer_that_cannot_be_are_refused(void **state)
     }
 }
 
-/* The section's bytes for chunks with these gaps and lengths. */
-static int try_chunks(const uint64_t (*chunks)[2], size_t count, size_t cut)
-{
-    static const struct block_info blocks[] = {{0, 100, 192, 117}, {200, 100, 309, 117}};
-    CLEANUP(buf_clear) struct buf bytes = {.limit = 4096};
-    uint8_t id[CHUNK_ID_SIZE] = {0};
-    struct chunk *out = NULL;
-    size_t out_count;
-    struct err err;
-
-    for (size_t i = 0; i < count; i++) {
-        put_varint(&bytes, chunks[i][0], &err);
-        put_varint(&bytes, chunks[i][1], &err);
-        buf_append(&bytes, id, sizeof(id), &err);
-    }
-    int r = toc_decode_chunks(bytes.data, bytes.size - cut, blocks, 2, &out, &out_count, &err);
-    free(out);
-    return r;
-}
-
-static void a_chunk_lies_within_one_block(void **state)
-{
-    (void)state;
-    assert_int_equal(try_chunks((const uint64_t[][2]){{0, 100}, {100, 100}}, 2, 0), 0);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{10, 50}, {140, 99}}, 2, 0), 0);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{0, 101}}, 1, 0), -ERR_CORRUPT);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{0, 0}}, 1, 0), -ERR_CORRUPT);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{100, 10}}, 1, 0), -ERR_CORRUPT);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{199, 10}}, 1, 0), -ERR_CORRUPT);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{300, 1}}, 1, 0), -ERR_CORRUPT);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{UINT64_MAX, 1}}, 1, 0), -ERR_CORRUPT);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{0, UINT64_MAX}}, 1, 0), -ERR_CORRUPT);
-    assert_int_equal(try_chunks((const uint64_t[][2]){{0, 1}, {UINT32_MAX, 1}}, 2, 0),
-                     -ERR_CORRUPT);
-    for (size_t cut = 1; cut < 34; cut++)
-        assert_int_equal(try_chunks((const uint64_t[][2]){{0, 1}, {1, 1}}, 2, cut), -ERR_CORRUPT);
-}
-
-static void a_frame_that_lies_about_itself_is_refused(void **state)
-{
-    (void)state;
-    CLEANUP(codec_freep) struct codec *codec = codec_new(1);
-    static uint8_t raw[100000], back[100000];
-    uint8_t *plain;
-    size_t size, content;
-    struct err err;
-
-    assert_int_equal(codec_encode(codec, raw, sizeof(raw), &plain, &size, &err), 0);
-    assert_int_equal(plain[0], 1);
-    assert_int_equal(codec_decode(codec, plain, size, back, sizeof(back), &err), 0);
-    assert_int_equal(codec_decode(codec, plain, size, back, sizeof(back) - 1, &err), -ERR_CORRUPT);
-    for (size_t cut = 0; cut < size; cut++)
-        assert_int_equal(codec_decode(codec, plain, cut, back, sizeof(back), &err), -ERR_CORRUPT);
-    assert_int_equal(codec_content_size(plain, size, 99999, &content, &err), -ERR_CORRUPT);
-    assert_int_equal(codec_content_size(plain, size, 100000, &content, &err), 0);
-    assert_int_equal(content, 100000);
-
-    uint8_t two[1000];
-    memcpy(two, plain, size);
-    memcpy(two + size, plain + 1, size - 1);
-    assert_int_equal(codec_decode(codec, two, 2 * size - 1, back, sizeof(back), &err),
-                     -ERR_CORRUPT);
-    two[0] = 2;
-    assert_int_equal(codec_decode(codec, two, size, back, sizeof(back), &err), -ERR_CORRUPT);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -375,8 +305,6 @@ int main(void)
         cmocka_unit_test(a_missing_archive_is_named),
         cmocka_unit_test(numbers_in_a_toc_that_cannot_be_are_refused),
         cmocka_unit_test(numbers_in_a_trailer_that_cannot_be_are_refused),
-        cmocka_unit_test(a_chunk_lies_within_one_block),
-        cmocka_unit_test(a_frame_that_lies_about_itself_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
