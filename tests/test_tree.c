@@ -1,6 +1,5 @@
 #include "backup/archive/tree.h"
 
-#include "backup/archive/reader.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "tests/harness/temptree.h"
@@ -256,46 +255,15 @@ static void read_what_can_be_read(struct temptree *temp, const struct dirref *di
 static void a_damaged_directory_is_refused_or_whole(void **state)
 {
     (void)state;
-    enum { VARIANTS = 600 };
     CLEANUP(temptree_clear) struct temptree temp = temptree_make();
-    struct dirref good = temptree_write(&temp, 700);
-    CLEANUP(codec_freep) struct codec *codec = codec_new(1);
-    CLEANUP(reader_closep) struct reader *reader = NULL;
-    struct writer_result result;
-    struct writer *writer;
-    uint64_t seed = 5;
+    struct dirref directory = temptree_write(&temp, 700);
+    static struct place variants[TEMPTREE_VARIANTS];
 
-    /* The block as it is stored, all of it in one. */
-    assert_int_equal(reader_open(temp.repo.repo, ARCHIVE_METADATA,
-                                 idtable_id(temp.repo.repo->ids, good.place.archive), NULL, &reader,
-                                 &err),
-                     0);
-    const struct block_info *last = reader_block(reader, reader_blocks(reader) - 1);
-    uint8_t *raw = malloc(last->raw_size);
-    assert_int_equal(reader_decode(reader, codec, reader_blocks(reader) - 1, raw, &err), 0);
-    assert_int_equal(writer_new(temp.repo.repo, ARCHIVE_METADATA, &writer, &err), 0);
-
-    static struct dirref variants[VARIANTS];
-    for (size_t i = 0; i < VARIANTS; i++) {
-        uint32_t begin, stored;
-        seed = seed * 6364136223846793005U + 1442695040888963407U;
-        /* Mostly in the index and the table, which are small. */
-        size_t from = i % 4 == 0 ? 0 : good.place.raw - last->raw;
-        size_t at = from + (seed >> 33) % (last->raw_size - from);
-        uint8_t right = raw[at];
-
-        raw[at] ^= (uint8_t)(1U << (seed >> 20) % 8);
-        assert_int_equal(
-            writer_append(writer, codec, raw, last->raw_size, NULL, 0, &begin, &stored, &err), 0);
-        raw[at] = right;
-        variants[i] = good;
-        variants[i].place.archive = writer_archive(writer);
-        variants[i].place.raw = begin + (good.place.raw - last->raw);
+    temptree_damage(&temp, directory.place, variants);
+    for (size_t i = 0; i < TEMPTREE_VARIANTS; i++) {
+        directory.place = variants[i];
+        read_what_can_be_read(&temp, &directory);
     }
-    assert_int_equal(writer_commit(writer, NULL, NULL, &result, &err), 0);
-    for (size_t i = 0; i < VARIANTS; i++)
-        read_what_can_be_read(&temp, &variants[i]);
-    free(raw);
 }
 
 static void a_place_that_is_no_directory_is_refused(void **state)

@@ -333,6 +333,50 @@ static void content_of_any_number_of_extents_comes_back(void **state)
     }
 }
 
+/* Reads all from `offset` on; extents follow one another up to the size, or it is refused. */
+static bool content_is_whole(struct temptree *temp, const struct content *content, uint64_t offset)
+{
+    CLEANUP(content_close) struct content_cursor cursor = {0};
+    struct extent extent;
+    uint64_t start, end = 0;
+
+    int r = content_open(&cursor, temp->blocks, content, offset, &err);
+    if (r == 0)
+        end = cursor.at;
+    while (r == 0) {
+        r = content_next(&cursor, &extent, &start, &err);
+        if (r <= 0)
+            break;
+        assert_true(start == end && extent.length > 0);
+        end += extent.length;
+        r = 0;
+    }
+    assert_true(r == -ERR_CORRUPT || (r == 0 && end == content->size));
+    return r == 0;
+}
+
+static void damaged_extents_are_refused_or_cover_the_size(void **state)
+{
+    (void)state;
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    static struct place variants[TEMPTREE_VARIANTS];
+    struct contentwriter *writer;
+    size_t whole = 0;
+
+    temptree_begin(&temp);
+    struct content content = write_content(&temp, &writer, 3500);
+    temptree_end(&temp);
+    contentwriter_free(writer);
+    assert_true(content_is_whole(&temp, &content, 0));
+    temptree_damage(&temp, content.place, variants);
+    for (size_t i = 0; i < TEMPTREE_VARIANTS; i++) {
+        content.place = variants[i];
+        whole += content_is_whole(&temp, &content, 0);
+        content_is_whole(&temp, &content, content.size / 3);
+    }
+    assert_in_range(whole, 1, TEMPTREE_VARIANTS - 20);
+}
+
 static void extents_that_touch_are_one(void **state)
 {
     (void)state;
@@ -502,6 +546,32 @@ static void a_large_tree_takes_several_archives(void **state)
     }
 }
 
+static int refuse(void *context, const struct writer_result *archive, const void *index,
+                  size_t size, struct err *failure)
+{
+    (void)context;
+    (void)archive;
+    (void)index;
+    (void)size;
+    return err_set(failure, ERR_SYSTEM, "no");
+}
+
+static void a_writer_that_failed_does_not_finish(void **state)
+{
+    (void)state;
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    struct place place;
+    char name[32];
+
+    struct entry entry = temptree_file(&temp, 1, name);
+    entry.shared = true;
+    assert_int_equal(treewriter_new(temp.repo.repo, 1, refuse, NULL, &temp.writer, &err), 0);
+    assert_int_equal(treewriter_put_inode(temp.writer, &entry, &place, &err), 0);
+    assert_int_equal(treewriter_finish(temp.writer, &err), -ERR_SYSTEM);
+    assert_int_equal(treewriter_finish(temp.writer, &err), -ERR_SYSTEM);
+    assert_int_equal(treewriter_put_inode(temp.writer, &entry, &place, &err), -ERR_SYSTEM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,10 +582,12 @@ int main(void)
         cmocka_unit_test(any_number_of_archives_and_long_records_fit),
         cmocka_unit_test(thousands_of_directories_may_be_open_at_once),
         cmocka_unit_test(content_of_any_number_of_extents_comes_back),
+        cmocka_unit_test(damaged_extents_are_refused_or_cover_the_size),
         cmocka_unit_test(extents_that_touch_are_one),
         cmocka_unit_test(content_is_read_from_any_offset),
         cmocka_unit_test(a_list_of_extents_survives_being_copied),
         cmocka_unit_test(a_large_tree_takes_several_archives),
+        cmocka_unit_test(a_writer_that_failed_does_not_finish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,9 +8,11 @@
 
 #include "backup/archive/blocks.h"
 #include "backup/archive/idtable.h"
+#include "backup/archive/reader.h"
 #include "backup/archive/tree.h"
 #include "backup/archive/treewriter.h"
 #include "backup/archive/writer.h"
+#include "backup/base/cleanup.h"
 #include "tests/harness/temprepo.h"
 
 struct temptree {
@@ -127,4 +129,46 @@ static inline struct dirref temptree_write(struct temptree *temp, unsigned count
     assert_int_equal(dirwriter_finish(dir, &out, &err), 0);
     temptree_end(temp);
     return out;
+}
+
+enum { TEMPTREE_VARIANTS = 600 };
+
+/* Copies of the block in which an item is, each with one bit wrong; gives where the item is in
+ * each of them. */
+static inline void temptree_damage(struct temptree *temp, struct place item,
+                                   struct place out[TEMPTREE_VARIANTS])
+{
+    CLEANUP(codec_freep) struct codec *codec = codec_new(1);
+    CLEANUP(reader_closep) struct reader *reader = NULL;
+    struct repo *repo = temp->repo.repo;
+    struct writer_result result;
+    struct writer *writer;
+    uint64_t seed = 5;
+    size_t number;
+    struct err err;
+
+    assert_int_equal(reader_open(repo, ARCHIVE_METADATA, idtable_id(repo->ids, item.archive), NULL,
+                                 &reader, &err),
+                     0);
+    assert_int_equal(reader_find(reader, item.raw, &number, &err), 0);
+    const struct block_info *block = reader_block(reader, number);
+    uint8_t *raw = malloc(block->raw_size);
+    assert_int_equal(reader_decode(reader, codec, number, raw, &err), 0);
+    assert_int_equal(writer_new(repo, ARCHIVE_METADATA, &writer, &err), 0);
+    for (size_t i = 0; i < TEMPTREE_VARIANTS; i++) {
+        /* Mostly in the item and behind it, where it is an index, and in the table. */
+        size_t from = i % 4 == 0 ? 0 : item.raw - block->raw;
+        uint32_t begin, stored;
+
+        seed = seed * 6364136223846793005U + 1442695040888963407U;
+        size_t at = from + (seed >> 33) % (block->raw_size - from);
+        raw[at] ^= (uint8_t)(1U << (seed >> 20) % 8);
+        assert_int_equal(
+            writer_append(writer, codec, raw, block->raw_size, NULL, 0, &begin, &stored, &err), 0);
+        raw[at] ^= (uint8_t)(1U << (seed >> 20) % 8);
+        out[i].archive = writer_archive(writer);
+        out[i].raw = begin + (item.raw - block->raw);
+    }
+    assert_int_equal(writer_commit(writer, NULL, NULL, &result, &err), 0);
+    free(raw);
 }
