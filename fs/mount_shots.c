@@ -340,7 +340,8 @@ bool shots_latest(struct shots *shots, uint16_t host, unsigned type, uint32_t *o
     for (size_t i = shots->named; !found && i-- > 0;) {
         *out_number = shots->by_name[i];
         *out = shots->at[*out_number];
-        found = out->host == host && !out->adhoc && (out->complete_types & 1u << type) != 0;
+        found = out->host == host && out->complete && !out->adhoc &&
+                (out->complete_types & 1u << type) != 0;
     }
     pthread_mutex_unlock(&shots->lock);
     return found;

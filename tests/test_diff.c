@@ -58,10 +58,9 @@ static struct dirref make_directory(struct temptree *temp, const struct spec *sp
     return out;
 }
 
-#define DIRECTORY(temp, ...)                              \
-    make_directory((temp), (struct spec[]){__VA_ARGS__},  \
-                   sizeof((struct spec[]){__VA_ARGS__}) / \
-                       sizeof(struct spec))
+#define DIRECTORY(temp, ...)                             \
+    make_directory((temp), (struct spec[]){__VA_ARGS__}, \
+                   sizeof((struct spec[]){__VA_ARGS__}) / sizeof(struct spec))
 
 /* One line for each item: "A path\n" … */
 static int note(void *context, const struct diff_item *item, struct err *out)
@@ -115,15 +114,16 @@ static void each_change_is_named_once_in_the_order_of_names(void **state)
     struct dirref old = DIRECTORY(&temp, {"in", 1}, {"out", 1});
     struct dirref new = DIRECTORY(&temp, {"in", 2}, {"new", 1});
     struct dirref before =
-        DIRECTORY(&temp, {"content", 1}, {"dir", .below = &old}, {"gone", 1}, {"link", .target = "x"},
-                  {"mode", 1}, {"same", 1}, {"type", .below = &empty});
+        DIRECTORY(&temp, {"content", 1}, {"dir", .below = &old}, {"gone", 1},
+                  {"link", .target = "x"}, {"mode", 1}, {"same", 1}, {"type", .below = &empty});
     struct dirref after =
         DIRECTORY(&temp, {"added", 1}, {"content", 2}, {"dir", .below = &new, .mode = 0700},
                   {"link", .target = "y"}, {"mode", 1, .mode = 0600}, {"same", 1}, {"type", 1});
     temptree_end(&temp);
-    assert_diff(&temp, before, after, false,
-                "A added\nC content\nM dir\nC dir/in\nA dir/new\nR dir/out\nR gone\nC link\nM mode\n"
-                "T type\n");
+    assert_diff(
+        &temp, before, after, false,
+        "A added\nC content\nM dir\nC dir/in\nA dir/new\nR dir/out\nR gone\nC link\nM mode\n"
+        "T type\n");
 }
 
 static void what_only_the_source_knows_is_no_difference(void **state)
@@ -233,8 +233,8 @@ static struct place write_data(struct temptree *temp, char first, char second)
     memset(raw, first, HALF);
     memset(raw + HALF, second, HALF);
     assert_int_equal(writer_new(temp->repo.repo, ARCHIVE_DATA, &writer, &err), 0);
-    assert_int_equal(
-        writer_append(writer, codec, raw, sizeof(raw), &chunk, 1, &at, &stored, &err), 0);
+    assert_int_equal(writer_append(writer, codec, raw, sizeof(raw), &chunk, 1, &at, &stored, &err),
+                     0);
     assert_int_equal(writer_commit(writer, NULL, NULL, &result, &err), 0);
     codec_free(codec);
     return (struct place){result.archive, at};

@@ -75,8 +75,8 @@ static void assert_resolves(struct fixture *fixture, const char *path, enum snap
 {
     CLEANUP(view_target_clear) struct view_target target = {0};
 
-    assert_int_equal(
-        view_resolve(fixture->temp.blocks, &fixture->selection, path, &target, &err), 0);
+    assert_int_equal(view_resolve(fixture->temp.blocks, &fixture->selection, path, &target, &err),
+                     0);
     assert_true(target.type == type && target.root == &fixture->root);
     assert_string_equal(target.source_path, source);
 }
@@ -85,8 +85,8 @@ static void assert_refuses(struct fixture *fixture, const char *path, int code, 
 {
     struct view_target target;
 
-    assert_int_equal(
-        view_resolve(fixture->temp.blocks, &fixture->selection, path, &target, &err), -code);
+    assert_int_equal(view_resolve(fixture->temp.blocks, &fixture->selection, path, &target, &err),
+                     -code);
     if (!strstr(err.text, text))
         fail_msg("\"%s\" does not say \"%s\"", err.text, text);
 }
@@ -186,8 +186,7 @@ static void a_manifest_is_json_whatever_the_names_are(void **state)
     root.complete = true;
     root.types[TYPE_FILES] = (struct root_type){.present = true, .files = 3, .bytes = 1000};
     root.types[TYPE_CONFIG] = (struct root_type){.present = true, .files = 2, .bytes = 10};
-    assert_int_equal(
-        strings_add(&root.types[TYPE_FILES].sources, "/caf\xE9\n", 6, &err), 0);
+    assert_int_equal(strings_add(&root.types[TYPE_FILES].sources, "/caf\xE9\n", 6, &err), 0);
     assert_int_equal(view_manifest(&root, &out, &err), 0);
     assert_int_equal(buf_append(&out, "", 1, &err), 0);
     CLEANUP(json_putp) json_object *json = json_tokener_parse((char *)out.data);
