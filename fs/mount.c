@@ -282,9 +282,6 @@ static int check_empty(const char *path, struct err *err)
     const struct dirent *entry;
     size_t names = 0;
 
-    if (!directory && errno == ENOTCONN)
-        return err_set(err, ERR_BUSY, "%s: a dead mount is there; `yester umount %s` clears it",
-                       path, path);
     if (!directory)
         return err_sys(err, "cannot mount at %s", path);
     while (names <= 2 && (entry = readdir(directory)))
@@ -305,8 +302,10 @@ static int check_directory(struct mount *mount, const char *directory, struct er
         rc = mount_point_is_ours(mount->directory, &ours, err);
     if (rc < 0)
         return rc;
-    struct stat st;
-    if (ours && stat(mount->directory, &st) == 0)
+    if (!mount_point_answers(mount->directory))
+        return err_set(err, ERR_BUSY, "%s: a dead mount is there; `yester umount %s` clears it",
+                       mount->directory, mount->directory);
+    if (ours)
         return err_set(err, ERR_BUSY, "a yester is mounted at %s already", mount->directory);
     return check_empty(mount->directory, err);
 }

@@ -290,5 +290,7 @@ void daemon_ready(struct mount *mount);
 
 /* The absolute path of a directory that may be a dead mount point. */
 int mount_point_path(const char *directory, char **out, struct err *err);
+/* False where the process behind a mount is gone. */
+bool mount_point_answers(const char *path);
 /* Whether a yester is mounted there. */
 int mount_point_is_ours(const char *path, bool *out, struct err *err);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,6 +101,14 @@ int mount_point_is_ours(const char *path, bool *out, struct err *err)
     return 0;
 }
 
+/* Attributes may still be in the kernel's cache: only statfs asks for certain. */
+bool mount_point_answers(const char *path)
+{
+    struct statvfs st;
+
+    return statvfs(path, &st) == 0 || errno != ENOTCONN;
+}
+
 static int busy(const char *path, struct err *err)
 {
     return err_set(err, ERR_BUSY, "%s is in use; `fuser -vm %s` shows by whom", path, path);
@@ -126,8 +135,7 @@ static int run_fusermount(const char *path, bool lazy, struct err *err)
 
 static int unmount(const char *path, struct err *err)
 {
-    struct stat st;
-    bool dead = stat(path, &st) < 0 && errno == ENOTCONN;
+    bool dead = !mount_point_answers(path);
 
     if (geteuid() != 0)
         return run_fusermount(path, dead, err);

@@ -29,6 +29,7 @@ static struct entry make_entry(struct temptree *temp, const struct spec *spec)
     if (spec->below) {
         entry.type = ENTRY_DIRECTORY;
         entry.directory = *spec->below;
+        entry.below_entries = spec->below->entries;
     } else if (spec->target) {
         entry.type = ENTRY_SYMLINK;
         entry.target = spec->target;
@@ -96,8 +97,8 @@ static void trees_written_twice_do_not_differ(void **state)
 
     temptree_begin(&temp);
     for (int i = 0; i < 2; i++) {
-        struct dirref below = DIRECTORY(&temp, {"b", 1}, {"c", .target = "b"});
-        roots[i] = DIRECTORY(&temp, {"a", 2}, {"d", .below = &below});
+        struct dirref below = DIRECTORY(&temp, {"b", .version = 1}, {"c", .target = "b"});
+        roots[i] = DIRECTORY(&temp, {"a", .version = 2}, {"d", .below = &below});
     }
     temptree_end(&temp);
     assert_false(place_equal(roots[0].place, roots[1].place));
@@ -111,14 +112,16 @@ static void each_change_is_named_once_in_the_order_of_names(void **state)
     const struct dirref empty = {0};
 
     temptree_begin(&temp);
-    struct dirref old = DIRECTORY(&temp, {"in", 1}, {"out", 1});
-    struct dirref new = DIRECTORY(&temp, {"in", 2}, {"new", 1});
+    struct dirref old = DIRECTORY(&temp, {"in", .version = 1}, {"out", .version = 1});
+    struct dirref new = DIRECTORY(&temp, {"in", .version = 2}, {"new", .version = 1});
     struct dirref before =
-        DIRECTORY(&temp, {"content", 1}, {"dir", .below = &old}, {"gone", 1},
-                  {"link", .target = "x"}, {"mode", 1}, {"same", 1}, {"type", .below = &empty});
-    struct dirref after =
-        DIRECTORY(&temp, {"added", 1}, {"content", 2}, {"dir", .below = &new, .mode = 0700},
-                  {"link", .target = "y"}, {"mode", 1, .mode = 0600}, {"same", 1}, {"type", 1});
+        DIRECTORY(&temp, {"content", .version = 1}, {"dir", .below = &old}, {"gone", .version = 1},
+                  {"link", .target = "x"}, {"mode", .version = 1}, {"same", .version = 1},
+                  {"type", .below = &empty});
+    struct dirref after = DIRECTORY(&temp, {"added", .version = 1}, {"content", .version = 2},
+                                    {"dir", .below = &new, .mode = 0700}, {"link", .target = "y"},
+                                    {"mode", .version = 1, .mode = 0600}, {"same", .version = 1},
+                                    {"type", .version = 1});
     temptree_end(&temp);
     assert_diff(
         &temp, before, after, false,
@@ -132,8 +135,9 @@ static void what_only_the_source_knows_is_no_difference(void **state)
     CLEANUP(temptree_clear) struct temptree temp = temptree_make();
 
     temptree_begin(&temp);
-    struct dirref before = DIRECTORY(&temp, {"a", 1, .inode = 10});
-    struct dirref after = DIRECTORY(&temp, {"a", 1, .inode = 11}); /* and ctime with it */
+    struct dirref before = DIRECTORY(&temp, {"a", .version = 1, .inode = 10});
+    struct dirref after =
+        DIRECTORY(&temp, {"a", .version = 1, .inode = 11}); /* and ctime with it */
     temptree_end(&temp);
     assert_diff(&temp, before, after, false, "");
 }
@@ -145,10 +149,10 @@ static void an_added_directory_is_one_item_or_all_of_it(void **state)
     const struct dirref none = {0};
 
     temptree_begin(&temp);
-    struct dirref inner = DIRECTORY(&temp, {"z", 1});
-    struct dirref below = DIRECTORY(&temp, {"x", 1}, {"y", .below = &inner});
+    struct dirref inner = DIRECTORY(&temp, {"z", .version = 1});
+    struct dirref below = DIRECTORY(&temp, {"x", .version = 1}, {"y", .below = &inner});
     struct dirref full = DIRECTORY(&temp, {"dir", .below = &below});
-    struct dirref file = DIRECTORY(&temp, {"dir", 1});
+    struct dirref file = DIRECTORY(&temp, {"dir", .version = 1});
     temptree_end(&temp);
     assert_diff(&temp, none, full, false, "A dir\n");
     assert_diff(&temp, none, full, true, "A dir\nA dir/x\nA dir/y\nA dir/y/z\n");
@@ -166,9 +170,9 @@ static void directories_in_one_place_are_not_read(void **state)
     /* Nobody could read this one. */
     struct dirref lost = {.place = {temptree_archive(&temp, ARCHIVE_METADATA, 9), 5}, .entries = 3};
     struct dirref found = {.place = {lost.place.archive, 6}, .entries = 3};
-    struct dirref before = DIRECTORY(&temp, {"a", 1}, {"dir", .below = &lost});
-    struct dirref after = DIRECTORY(&temp, {"a", 2}, {"dir", .below = &lost});
-    struct dirref other = DIRECTORY(&temp, {"a", 2}, {"dir", .below = &found});
+    struct dirref before = DIRECTORY(&temp, {"a", .version = 1}, {"dir", .below = &lost});
+    struct dirref after = DIRECTORY(&temp, {"a", .version = 2}, {"dir", .below = &lost});
+    struct dirref other = DIRECTORY(&temp, {"a", .version = 2}, {"dir", .below = &found});
     temptree_end(&temp);
     assert_diff(&temp, before, after, false, "C a\n");
     assert_diff(&temp, lost, lost, true, "");
@@ -190,7 +194,8 @@ static void a_result_other_than_zero_ends_it(void **state)
     int calls = 0;
 
     temptree_begin(&temp);
-    struct dirref full = DIRECTORY(&temp, {"a", 1}, {"b", 1}, {"c", 1});
+    struct dirref full =
+        DIRECTORY(&temp, {"a", .version = 1}, {"b", .version = 1}, {"c", .version = 1});
     temptree_end(&temp);
     assert_int_equal(diff_trees(temp.blocks, &none, &full, false, stop, &calls, &err), 17);
     assert_int_equal(calls, 2);
@@ -205,7 +210,7 @@ static void a_very_deep_tree_is_gone_through(void **state)
 
     temptree_begin(&temp);
     for (char i = 0; i < 2; i++) {
-        roots[(int)i] = DIRECTORY(&temp, {"bottom", i});
+        roots[(int)i] = DIRECTORY(&temp, {"bottom", .version = i});
         for (int depth = 0; depth < 5000; depth++) {
             struct dirref below = roots[(int)i];
             roots[(int)i] = DIRECTORY(&temp, {"d", .below = &below});
@@ -252,9 +257,9 @@ static void a_hole_is_as_good_as_zeros(void **state)
         .form = CONTENT_LIST, .size = 2 * HALF, .list = sparse, .count = 2};
 
     temptree_begin(&temp);
-    struct dirref with_zeros = DIRECTORY(&temp, {"a", 1, .content = &whole});
-    struct dirref with_hole = DIRECTORY(&temp, {"a", 2, .content = &holes});
-    struct dirref with_text = DIRECTORY(&temp, {"a", 3, .content = &other});
+    struct dirref with_zeros = DIRECTORY(&temp, {"a", .version = 1, .content = &whole});
+    struct dirref with_hole = DIRECTORY(&temp, {"a", .version = 2, .content = &holes});
+    struct dirref with_text = DIRECTORY(&temp, {"a", .version = 3, .content = &other});
     temptree_end(&temp);
     assert_diff(&temp, with_zeros, with_hole, false, "");
     assert_diff(&temp, with_hole, with_zeros, false, "");

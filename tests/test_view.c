@@ -33,6 +33,7 @@ static struct dirref directory_holding(struct temptree *temp, const char *name, 
     struct entry entry = named(name, ENTRY_DIRECTORY);
 
     entry.directory = below;
+    entry.below_entries = below.entries;
     return holding(temp, entry);
 }
 
