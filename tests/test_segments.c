@@ -286,8 +286,7 @@ static void merging_keeps_what_is_present_and_drops_doubles(void **state)
 {
     struct fixture *f = *state;
     CLEANUP(segment_closep)
-    struct segment *a = make(f, 0, 4000),
-                   *b = make(f, 2000, 4000), *merged = NULL;
+    struct segment *a = make(f, 0, 4000), *b = make(f, 2000, 4000), *merged = NULL;
     struct segment *both[] = {a, b};
     struct err err;
 
