@@ -47,7 +47,7 @@ static bool add_piece(struct pieces *pieces, const void *bytes, size_t count)
     return true;
 }
 
-static enum gathered add_zeros(struct pieces *pieces, size_t count)
+static int add_zeros(struct pieces *pieces, size_t count)
 {
     while (count > 0) {
         size_t part = count < sizeof(zeros) ? count : sizeof(zeros);
