@@ -118,22 +118,6 @@ struct repo *catalog_repo(struct catalog *catalog)
     return catalog->repo;
 }
 
-int catalog_guarded(struct catalog *catalog,
-                    int (*work)(struct catalog *catalog, void *context, struct err *err),
-                    void *context, struct err *err)
-{
-    pthread_mutex_lock(&catalog->lock);
-    catalog->sql.trouble = SQL_FINE;
-    int r = work(catalog, context, err);
-    if (r < 0 && home_recover(catalog)) {
-        r = sync_snapshots(catalog, false, err);
-        if (r == 0)
-            r = work(catalog, context, err);
-    }
-    pthread_mutex_unlock(&catalog->lock);
-    return r;
-}
-
 static int sync_shallow(struct catalog *catalog, void *context, struct err *err)
 {
     (void)context;
@@ -161,6 +145,23 @@ static int sync_deep(struct catalog *catalog, void *context, struct err *err)
     catalog->deep = true;
     chunks_tidy(catalog);
     return 0;
+}
+
+int catalog_guarded(struct catalog *catalog,
+                    int (*work)(struct catalog *catalog, void *context, struct err *err),
+                    void *context, struct err *err)
+{
+    pthread_mutex_lock(&catalog->lock);
+    bool deep = catalog->deep;
+    catalog->sql.trouble = SQL_FINE;
+    int r = work(catalog, context, err);
+    if (r < 0 && home_recover(catalog)) {
+        r = deep ? sync_deep(catalog, NULL, err) : sync_shallow(catalog, NULL, err);
+        if (r == 0)
+            r = work(catalog, context, err);
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return r;
 }
 
 int catalog_sync(struct catalog *catalog, bool deep, struct err *err)

@@ -257,8 +257,8 @@ static int no_latest(const struct snapshot_rows *rows, const struct wanted *want
     list_types(missing, types);
     return err_set(
         err, ERR_NOT_FOUND,
-        "%s: host %.60s has no complete snapshot of %s for it (of %zu in all, the newest "
-        "is %s; adhoc ones must be named)",
+        "%s: host %.60s has no such complete snapshot with %s (%zu in all, the newest %s; "
+        "incomplete and adhoc ones are taken by name only)",
         wanted->text, selection->host, types, rows->count,
         rows->count ? rows->at[rows->count - 1].name : "none");
 }
