@@ -135,6 +135,8 @@ void chunks_named(struct catalog *catalog, size_t count)
 {
     struct pending *pending = &catalog->pending;
 
+    if (count == 0)
+        return;
     pthread_mutex_lock(&pending->lock);
     pending->count -= count;
     memmove(pending->names, pending->names + count, pending->count * sizeof(*pending->names));

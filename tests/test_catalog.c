@@ -257,9 +257,9 @@ static void an_archive_that_was_cut_short_is_not_referred_to(void **state)
     foreign_run(&made, 3, true, &unknown);
     repo_object_name(ARCHIVE_DATA, &known.id, object);
     uint8_t *bytes = temprepo_load(&made.temp, object, &size);
-    temprepo_replace(&made.temp, object, bytes, 4096);
+    temprepo_replace(&made.temp, object, bytes, size - 256);
     repo_object_name(ARCHIVE_DATA, &unknown.id, object);
-    temprepo_replace(&made.temp, object, bytes, 512);
+    temprepo_replace(&made.temp, object, bytes, 512); /* and another archive's */
     free(bytes);
     sync_it(catalog, true);
     assert_int_equal(run_found(catalog, 1), 0);
