@@ -210,14 +210,15 @@ static int describe(const struct backup_options *options, struct root *root, str
 /* Revision 0 takes the first free second from the start on; a later revision keeps its name. */
 static int publish(const struct backup_options *options, struct root *root, struct err *err)
 {
+    uint64_t size;
     int r = -ERR_EXISTS;
 
     root->end_ns = clock_system()->now_ns(clock_system());
     if (root->revision > 0)
-        return root_publish(options->repo, root, NULL, err);
+        return root_publish(options->repo, root, &size, err);
     for (int64_t later = 0; r == -ERR_EXISTS && later < NAMES_MAX; later++) {
         clock_format_name(root->start_ns + later * NS_PER_SECOND, root->name);
-        r = root_publish(options->repo, root, NULL, err);
+        r = root_publish(options->repo, root, &size, err);
     }
     return r;
 }

@@ -210,7 +210,6 @@ int bigfile_part(struct worker *worker, struct bigfile *big, struct err *err)
     size_t fill = 0;
     int r = 0;
 
-    worker->pieces.count = 0;
     bool readable = begin_part(units, big, &number);
     if (readable)
         r = read_part(worker, big, &fill, err);

@@ -186,7 +186,6 @@ static int run_batch(struct worker *worker, struct unit *unit, struct err *err)
     }
     if (r == 0)
         r = finish_read(worker, &read, &fill, err);
-    worker->pieces.count = 0;
     if (r < 0) {
         units_fail(worker->units, err);
         give_all(worker->units, &read, err);
@@ -213,6 +212,7 @@ static void *work(void *argument)
             err_set(&err, ERR_CANCELLED, "interrupted");
             units_fail(units, &err);
         }
+        worker->pieces.count = 0; /* what the unit before left there belongs to other files */
         int r = unit->big ? bigfile_part(worker, unit->big, &err) : run_batch(worker, unit, &err);
         if (r < 0)
             units_fail(units, &err);

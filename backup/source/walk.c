@@ -246,10 +246,18 @@ static int list_directory(struct walk *walk, struct frame *frame, struct err *er
     return r;
 }
 
-static void fill_statx(struct walk_item *out, const struct statx *st, enum walk_event event,
-                       const char *name, struct srcdir *parent)
+/* The name that the path ends in lives as long as the item does. */
+static const char *last_name(const struct walk *walk)
 {
-    *out = (struct walk_item){.event = event, .name = name, .st = *st, .parent = parent};
+    const char *path = (const char *)walk->path.data;
+
+    return strrchr(path, '/') + 1;
+}
+
+static void fill_statx(const struct walk *walk, struct walk_item *out, const struct statx *st,
+                       enum walk_event event, struct srcdir *parent)
+{
+    *out = (struct walk_item){.event = event, .name = last_name(walk), .st = *st, .parent = parent};
 }
 
 enum { NOT_GIVEN = 1 }; /* beside 0 and errors: this name is passed over */
@@ -298,7 +306,7 @@ static int enter(struct walk *walk, const char *name, const struct statx *st, si
         drop_left(walk);
         return NOT_GIVEN;
     }
-    fill_statx(out, st, WALK_ENTER, name, parent_dir);
+    fill_statx(walk, out, st, WALK_ENTER, parent_dir);
     out->dir = dir;
     out->partial = partial;
     out->prune = prune;
@@ -338,7 +346,7 @@ static int give_name(struct walk *walk, const char *name, bool asked, struct wal
     if (!directory) {
         if (!asked && !rules_wanted(rules, path, size))
             return NOT_GIVEN;
-        fill_statx(out, &st, WALK_ENTRY, name, frame->dir);
+        fill_statx(walk, out, &st, WALK_ENTRY, frame->dir);
         return 0;
     }
     if (!asked && rules_build_output(rules, frame->markers, name)) {
