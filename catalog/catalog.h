@@ -3,7 +3,9 @@
  *
  * A cache in the strict sense: all that is in it can be had again from the repository.  One that is
  * missing, damaged, of another repository or of an older version is made anew without being asked;
- * one that is behind is caught up by catalog_sync().
+ * one that is behind is caught up by catalog_sync().  One of a newer version is left alone, ours
+ * then lies in v1/ beside it.  Where the directory cannot be written, the catalog is kept in
+ * memory.
  *
  *     DIRECTORY/REPOSITORY-ID/catalog.sqlite     snapshots, archives, runs, segments
  *     DIRECTORY/REPOSITORY-ID/segment-*          sorted chunk tables, mapped

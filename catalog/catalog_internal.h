@@ -107,11 +107,21 @@ int chunks_load(struct catalog *catalog, struct err *err);
 void chunks_tidy(struct catalog *catalog);
 void chunks_drop_pending(struct catalog *catalog);
 
-/* sync.c and import.c, locked. */
+/* A listing that goes into a table of this connection. */
+struct listing {
+    struct sql *sql;
+    sqlite3_stmt *insert;
+    enum archive_kind kind; /* 0: snapshots or marks */
+};
+
+/* sync.c, sync_archives.c and import.c, locked. */
 int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err);
 int sync_archives(struct catalog *catalog, struct err *err);
 int import_chunks(struct catalog *catalog, struct err *err);
 int sync_load_states(struct catalog *catalog, struct err *err);
+/* 1: there is no such object.  Asked before anything is forgotten: a listing that was cut short
+ * takes nothing away from us. */
+int sync_is_gone(struct catalog *catalog, const char *object, struct err *err);
 /* Whether an object that could not be read is damaged, rather than out of reach. */
 bool sync_is_damage(int r, const struct err *err);
 

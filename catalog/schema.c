@@ -123,7 +123,8 @@ int schema_prepare(struct sql *sql, const uint8_t repo_id[REPO_ID_SIZE], struct 
     if (r == 0)
         r = sql_exec(sql,
                      "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-                     "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
+                     "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
+                     "PRAGMA temp_store = MEMORY;",
                      err);
     if (r == 0 && version < SCHEMA_VERSION)
         r = migrate(sql, repo_id, err);

@@ -2,15 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/log.h"
 #include "backup/store/store.h"
 #include "catalog/catalog_internal.h"
-#include "catalog/states.h"
 
 enum { ROOTS_AT_ONCE = 64 };
 
@@ -35,6 +32,14 @@ bool sync_is_damage(int r, const struct err *err)
     return r == -ERR_CORRUPT || r == -ERR_WRONG_KEY || (r == -ERR_SYSTEM && err->cause == EIO);
 }
 
+int sync_is_gone(struct catalog *catalog, const char *name, struct err *err)
+{
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
+    int r = store_open(catalog->repo->store, name, &object, err);
+
+    return r == -ERR_NOT_FOUND ? 1 : r;
+}
+
 /* "YYYYMMDD_HHMMSS/RRRRRRRR" */
 static bool parse_revision(const char *text, struct revision *out)
 {
@@ -55,13 +60,6 @@ static bool parse_revision(const char *text, struct revision *out)
     out->number = number;
     return true;
 }
-
-/* A listing that goes into a table of this connection. */
-struct listing {
-    struct sql *sql;
-    sqlite3_stmt *insert;
-    enum archive_kind kind; /* 0: marks */
-};
 
 static int note_revision(void *context, const char *name, uint64_t size, struct err *err)
 {
@@ -117,15 +115,6 @@ static int select_revisions(struct catalog *catalog, const char *query, struct r
     return r;
 }
 
-/* 1: no such object.  A listing that was cut short takes nothing away from us. */
-static int is_gone(struct catalog *catalog, const char *name, struct err *err)
-{
-    CLEANUP(store_object_closep) struct store_object *object = NULL;
-    int r = store_open(catalog->repo->store, name, &object, err);
-
-    return r == -ERR_NOT_FOUND ? 1 : r;
-}
-
 static int run_for_revision(struct catalog *catalog, const char *text,
                             const struct revision *revision, struct err *err)
 {
@@ -153,7 +142,7 @@ static int remove_gone(struct catalog *catalog, struct err *err)
         const struct revision *revision = &gone.at[i];
         snprintf(object, sizeof(object), "snapshots/%s/%08llu", revision->name,
                  (unsigned long long)revision->number);
-        int missing = is_gone(catalog, object, err);
+        int missing = sync_is_gone(catalog, object, err);
         if (missing < 0)
             r = missing;
         if (missing == 1)
@@ -275,141 +264,5 @@ int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err)
         r = remove_gone(catalog, err);
     if (r == 0)
         r = import_new(catalog, err);
-    return r;
-}
-
-static int note_archive(void *context, const char *name, uint64_t size, struct err *err)
-{
-    struct listing *listing = context;
-    struct archive_id id;
-
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
-        return 0; /* not the repository's */
-    sql_bind_blob(listing->insert, 1, id.bytes, sizeof(id.bytes));
-    if (listing->kind != 0) {
-        sql_bind_number(listing->insert, 2, listing->kind);
-        sql_bind_number(listing->insert, 3, size);
-    }
-    return sql_run(listing->sql, listing->insert, err);
-}
-
-static int list_archives(struct catalog *catalog, struct err *err)
-{
-    static const struct {
-        const char *prefix, *insert;
-        enum archive_kind kind;
-    } lists[] = {
-        {"data/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_DATA},
-        {"meta/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_METADATA},
-        {"index/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_INDEX},
-        {"marks/", "INSERT OR IGNORE INTO temp.listed_marks VALUES (?)", 0},
-    };
-    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
-    int r = sql_exec(&catalog->sql,
-                     "BEGIN; DELETE FROM temp.listed_archives; DELETE FROM temp.listed_marks", err);
-
-    transaction = &catalog->sql;
-    for (size_t i = 0; r == 0 && i < sizeof(lists) / sizeof(lists[0]); i++) {
-        CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
-        r = sql_prepare(&catalog->sql, lists[i].insert, &insert, err);
-        struct listing listing = {&catalog->sql, insert, lists[i].kind};
-        if (r == 0)
-            r = store_list(catalog->repo->store, lists[i].prefix, note_archive, &listing, err);
-    }
-    return r < 0 ? r : sql_commit(&transaction, err);
-}
-
-/* Asks for each archive that the listing leaves out; what is there after all joins it. */
-static int check_missing(struct catalog *catalog, struct err *err)
-{
-    CLEANUP(sql_finalizep) sqlite3_stmt *missing = NULL, *found = NULL;
-    char object[OBJECT_NAME_SIZE];
-    struct archive_id id;
-    int r = sql_prepare(&catalog->sql,
-                        "SELECT id, kind, size FROM archives WHERE present = 1"
-                        " AND id NOT IN (SELECT id FROM temp.listed_archives)",
-                        &missing, err);
-
-    if (r == 0)
-        r = sql_prepare(&catalog->sql, "INSERT INTO temp.listed_archives VALUES (?, ?, ?)", &found,
-                        err);
-    while (r == 0 && (r = sql_step(&catalog->sql, missing, err)) == 1) {
-        uint64_t kind = sql_column_number(missing, 1);
-        r = 0;
-        if (!sql_column_blob(missing, 0, id.bytes, sizeof(id.bytes)))
-            continue;
-        repo_object_name((enum archive_kind)kind, &id, object);
-        int gone = is_gone(catalog, object, err);
-        if (gone < 0)
-            return gone;
-        sql_bind_blob(found, 1, id.bytes, sizeof(id.bytes));
-        sql_bind_number(found, 2, kind);
-        sql_bind_number(found, 3, sql_column_number(missing, 2));
-        if (gone == 0)
-            r = sql_run(&catalog->sql, found, err);
-    }
-    return r;
-}
-
-static int apply_listing(struct catalog *catalog, struct err *err)
-{
-    static const char *const steps =
-        "UPDATE archives SET present = 0, imported = 0 WHERE present = 1"
-        "  AND id NOT IN (SELECT id FROM temp.listed_archives);"
-        "UPDATE archives SET present = 1 WHERE present = 0"
-        "  AND id IN (SELECT id FROM temp.listed_archives);"
-        "INSERT INTO archives (id, kind, size) SELECT id, kind, size FROM temp.listed_archives"
-        "  WHERE id NOT IN (SELECT id FROM archives);"
-        "UPDATE archives SET marked = 1 - marked"
-        "  WHERE marked <> (id IN (SELECT id FROM temp.listed_marks));";
-    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
-    int r = sql_begin(&catalog->sql, &transaction, err);
-
-    if (r == 0)
-        r = sql_exec(&catalog->sql, steps, err);
-    if (r == 0)
-        r = sql_exec(&catalog->sql,
-                     "UPDATE archives SET damaged = 1 WHERE present = 1 AND damaged = 0 AND size <>"
-                     " (SELECT l.size FROM temp.listed_archives AS l WHERE l.id = archives.id)",
-                     err);
-    int changes = r == 0 ? sqlite3_changes(catalog->sql.db) : 0;
-    if (changes > 0)
-        log_warn("%d archives have not the size that they were written with", changes);
-    return r < 0 ? r : sql_commit(&transaction, err);
-}
-
-int sync_archives(struct catalog *catalog, struct err *err)
-{
-    int r = list_archives(catalog, err);
-
-    if (r == 0)
-        r = check_missing(catalog, err);
-    return r < 0 ? r : apply_listing(catalog, err);
-}
-
-int sync_load_states(struct catalog *catalog, struct err *err)
-{
-    CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
-    struct archive_id id;
-    uint32_t number;
-    int r =
-        sql_prepare(&catalog->sql,
-                    "SELECT id, kind, present, damaged, marked FROM archives WHERE kind IN (1, 2)",
-                    &statement, err);
-
-    while (r == 0 && (r = sql_step(&catalog->sql, statement, err)) == 1) {
-        enum archive_kind kind = (enum archive_kind)sql_column_number(statement, 1);
-        uint8_t flags = (uint8_t)((sql_column_number(statement, 2) ? STATE_PRESENT : 0) |
-                                  (sql_column_number(statement, 3) ? STATE_DAMAGED : 0) |
-                                  (sql_column_number(statement, 4) ? STATE_MARKED : 0));
-        r = 0;
-        if (!sql_column_blob(statement, 0, id.bytes, sizeof(id.bytes)))
-            continue;
-        r = idtable_number(catalog->repo->ids, &id, kind, &number, err);
-        if (r == -ERR_CORRUPT) /* known as another kind: not to be referred to */
-            r = 0;
-        else if (r == 0)
-            r = states_set(catalog->states, number, flags, err);
-    }
     return r;
 }
