@@ -91,11 +91,23 @@ static int note_target(struct extract *x, int target, struct err *err)
     return 0;
 }
 
+/* The marker comes and goes, and the target's time stays. */
+static void keep_time(int target, const struct stat *before)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, before->st_mtim};
+
+    (void)futimens(target, times);
+}
+
 int marker_begin(struct extract *x, int target, struct err *err)
 {
     char now[HEAD_SIZE];
+    struct stat before;
 
+    if (fstat(target, &before) < 0)
+        return err_sys(err, "stat the target");
     int r = open_marker(x, target, err);
+    keep_time(target, &before);
     if (r < 0)
         return r;
     if (x->marker < 0)
@@ -164,8 +176,9 @@ void marker_end(struct extract *x, int target, bool finished)
     x->other_count = 0;
     if (x->marker < 0)
         return;
-    if (finished)
-        (void)unlinkat(target, EXTRACT_MARKER, 0);
+    struct stat before;
+    if (finished && fstat(target, &before) == 0 && unlinkat(target, EXTRACT_MARKER, 0) == 0)
+        keep_time(target, &before);
     closep(&x->marker);
     x->marker = -1;
 }
