@@ -125,7 +125,9 @@ static inline void restore_well(struct restoring *test, const char *target)
 /* Compares two directories in everything but the roots' own attributes with `options`. */
 static inline bool alike(struct restoring *test, const char *a, const char *b, const char *options)
 {
-    return shell(test, "python3 $YESTER_SOURCE_ROOT/tests/harness/treecmp.py -q %s '%s' '%s'",
+    return shell(test,
+                 "python3 $YESTER_SOURCE_ROOT/tests/harness/treecmp.py %s '%s' '%s' > judged 2>&1 "
+                 "|| { cat judged; false; }",
                  options, a, b) == 0;
 }
 
