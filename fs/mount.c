@@ -240,10 +240,8 @@ static int serve(struct mount *mount, struct err *err)
 {
     int rc = open_repository(mount, err);
 
-    /* Blocks come and go, some of them in use long after they left the cache: with a heap's gaps
-     * between them the process would be larger than it was asked to be. */
-    (void)mallopt(M_MMAP_THRESHOLD, 64 * 1024);
-    (void)mallopt(M_ARENA_MAX, 1);
+    /* Blocks come and go in two threads' hands: more arenas would only keep what is free. */
+    (void)mallopt(M_ARENA_MAX, 2);
     if (rc == 0)
         rc = make_session(mount, err);
     return rc < 0 ? rc : serve_session(mount, err);

@@ -14,14 +14,9 @@
 #include "backup/base/random.h"
 #include "backup/store/store.h"
 
-/* Both are Padmé sizes: an archive that ends just below needs next to no padding. */
 enum {
     DATA_SIZE_CLOSE = 64 * 1024 * 1024,
     OTHER_SIZE_CLOSE = 16 * 1024 * 1024,
-    /* What the tail takes at most: for each chunk, for each block, and besides. */
-    TAIL_OF_A_CHUNK = 32 + 2 * 5,
-    TAIL_OF_A_BLOCK = 3 * 5,
-    TAIL_BESIDES = 4096,
     REFERENCES_OF_A_BLOCK = 1024,
     FIRST_CAPACITY = 64,
 };
@@ -87,30 +82,22 @@ uint32_t writer_archive(const struct writer *writer)
     return writer->number;
 }
 
-/* The size of the object if a block of `stored_size` and `chunks` more came in; locked. */
-static uint64_t size_with(const struct writer *writer, size_t stored_size, size_t chunks)
+/* Whether the format allows it; locked. */
+static bool fits(const struct writer *writer, size_t raw_size, size_t chunks)
 {
-    uint64_t tail = (writer->chunk_count + writer->reference_count + chunks) * TAIL_OF_A_CHUNK +
-                    (writer->block_count + 1) * TAIL_OF_A_BLOCK + TAIL_BESIDES;
-
-    return toc_stored_end(writer->blocks, writer->block_count) + stored_size + tail;
-}
-
-/* Whether the format allows it, and the size at which archives are closed; locked. */
-static bool fits(const struct writer *writer, size_t raw_size, size_t stored_size, size_t chunks)
-{
-    uint64_t close = writer->header.kind == ARCHIVE_DATA ? DATA_SIZE_CLOSE : OTHER_SIZE_CLOSE;
     uint32_t raw_end = toc_raw_end(writer->blocks, writer->block_count);
 
     return writer->block_count < ARCHIVE_BLOCKS_MAX && raw_size <= UINT32_MAX - raw_end &&
-           chunks <= ARCHIVE_CHUNKS_MAX - writer->chunk_count &&
-           (writer->block_count == 0 || size_with(writer, stored_size, chunks) <= close);
+           chunks <= ARCHIVE_CHUNKS_MAX - writer->chunk_count;
 }
 
 bool writer_has_room(struct writer *writer, size_t raw_size, size_t chunks)
 {
+    uint64_t close = writer->header.kind == ARCHIVE_DATA ? DATA_SIZE_CLOSE : OTHER_SIZE_CLOSE;
+
     pthread_mutex_lock(&writer->lock);
-    bool room = fits(writer, raw_size, raw_size, chunks) &&
+    bool room = fits(writer, raw_size, chunks) &&
+                toc_stored_end(writer->blocks, writer->block_count) < close &&
                 writer->reference_count + REFERENCES_OF_A_BLOCK <= ARCHIVE_CHUNKS_MAX;
     pthread_mutex_unlock(&writer->lock);
     return room;
@@ -148,7 +135,7 @@ static int grow(void *array, size_t *capacity, size_t count, size_t extra, size_
 static int take_place(struct writer *writer, struct block_info *block, struct chunk *chunks,
                       size_t count, struct err *err)
 {
-    if (!fits(writer, block->raw_size, block->stored_size, count))
+    if (!fits(writer, block->raw_size, count))
         return err_set(err, ERR_TOO_LARGE, "the archive is full");
     int r = grow(&writer->blocks, &writer->block_capacity, writer->block_count, 1,
                  sizeof(*writer->blocks), err);

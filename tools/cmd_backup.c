@@ -1,0 +1,266 @@
+/* cmd_backup — take a snapshot. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/base/progress.h"
+#include "catalog/catalog.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/meter.h"
+#include "tools/output.h"
+#include "tools/session.h"
+#include "tools/snapshots.h"
+#include "tools/sources.h"
+
+enum { NAMED = 3, EXIT_UNREADABLE = 3 };
+
+static const struct option_spec options[] = {
+    {"type", 't', "TYPE", "all (default), files, or config"},
+    {"exclude", 'e', "PATTERN", "leave out what matches, as in .gitignore; repeatable"},
+    {"exclude-file", 0, "FILE", "patterns from a file, one a line; repeatable"},
+    {"exclude-if-present", 0, "NAME", "leave out directories that hold NAME; repeatable"},
+    {"no-default-excludes", 0, NULL, "also node_modules, build output, caches, .nobackup"},
+    {"one-file-system", 'x', NULL, "do not go into other file systems"},
+    {"files-from", 0, "FILE", "PATHs from a file (-: stdin), one a line; repeatable"},
+    {"from0", '0', NULL, "… each ended by a NUL byte"},
+    {"stdin", 0, "NAME", "stdin as a file of this name"},
+    {"tag", 0, "TEXT", "keep this word with the snapshot; repeatable"},
+    {"compression", 0, "LEVEL", "1 (default, fast) to 19 (small)"},
+    {"force", 0, NULL, "read every file again, changed or not"},
+    OPTION_DRY_RUN,
+    {0},
+};
+
+struct run {
+    struct app *app;
+    struct session session;
+    struct sources sources;
+    struct progress progress;
+    struct strings tags;
+    struct snapshot_row last; /* of this host; without a name: none */
+    struct backup_result result;
+    uint64_t troubles;
+    uint64_t noted;
+    char named[512]; /* the first few that were left out */
+};
+
+static void run_clear(struct run *run)
+{
+    backup_result_clear(&run->result);
+    strings_clear(&run->tags);
+    sources_clear(&run->sources);
+    session_close(&run->session);
+}
+
+static void trouble(void *context, const char *path, const struct err *err)
+{
+    struct run *run = context;
+
+    run->troubles++;
+    console_say("cannot read %s: %s", path, err->text);
+}
+
+static void note(void *context, const char *path, const char *text)
+{
+    struct run *run = context;
+    size_t used = strlen(run->named);
+
+    if (app_flag(run->app, "verbose") || app_flag(run->app, "dry-run"))
+        console_line("%s: %s", path, text);
+    if (run->noted++ < NAMED)
+        (void)snprintf(run->named + used, sizeof(run->named) - used, "%s%.120s (%s)",
+                       used ? ", " : "", path, text);
+}
+
+/* What the host had before: its last snapshot, and for each type one to compare with. */
+static int find_past(struct run *run, const char *host, struct err *err)
+{
+    CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
+    int r = catalog_snapshots(run->session.catalog, host, &rows, err);
+
+    for (size_t i = 0; i < rows.count && r == 0; i++)
+        if (!run->last.name[0] || rows.at[i].sequence > run->last.sequence)
+            run->last = rows.at[i];
+    return r < 0 ? r : sources_find_previous(&run->sources, run->session.catalog, host, err);
+}
+
+static int open_all(struct run *run, struct err *err)
+{
+    const char *location = config_text(&run->app->config, SET_LOCATION);
+    char catalog[4096];
+    int r = session_open(run->app, SESSION_ALL, &run->session, err);
+
+    if (r == 0)
+        r = session_catalog_directory(catalog, sizeof(catalog), err);
+    if (r < 0)
+        return r;
+    sources_never(&run->sources, location);
+    sources_never(&run->sources, catalog);
+    return find_past(run, config_text(&run->app->config, SET_BACKUP_HOST), err);
+}
+
+static int gather_tags(struct run *run, struct err *err)
+{
+    const struct strings *set = config_list(&run->app->config, SET_BACKUP_TAGS);
+    const char **given = NULL;
+    size_t count = 0;
+    int r = options_list(&run->app->options, "tag", &given, &count, err);
+
+    for (size_t i = 0; i < set->count && r == 0; i++)
+        r = strings_add(&run->tags, set->at[i], strlen(set->at[i]), err);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = strings_add(&run->tags, given[i], strlen(given[i]), err);
+    free(given);
+    return r;
+}
+
+static void row_of(const struct root *root, struct snapshot_row *out)
+{
+    *out = (struct snapshot_row){.start_ns = root->start_ns,
+                                 .end_ns = root->end_ns,
+                                 .complete = root->complete,
+                                 .adhoc = root->adhoc};
+    strcpy(out->name, root->name);
+    strcpy(out->host, root->host);
+    for (int type = TYPE_FILES; type <= TYPES; type++) {
+        const struct root_type *part = &root->types[type];
+
+        if (!part->present)
+            continue;
+        out->types = (uint8_t)(out->types | 1 << type);
+        out->files += part->files;
+        out->bytes += part->bytes;
+        out->new_bytes += part->new_bytes;
+        out->unreadable += part->unreadable;
+    }
+}
+
+static void print_summary(const struct run *run, const struct snapshot_row *row, int64_t took_ns)
+{
+    const struct backup_result *result = &run->result;
+    bool dry = app_flag(run->app, "dry-run");
+    char size[OUTPUT_SIZE], read[OUTPUT_SIZE], stored[OUTPUT_SIZE], took[OUTPUT_SIZE];
+
+    console_line(
+        "%llu files, %s; %s %llu of them (%s), %llu unchanged; %s %s (%s)",
+        (unsigned long long)row->files, output_size(row->bytes, size), dry ? "would read" : "read",
+        (unsigned long long)result->files_read, output_size(result->bytes_read, read),
+        (unsigned long long)(row->files > result->files_read ? row->files - result->files_read : 0),
+        dry ? "would store about" : "stored", output_size(row->new_bytes, stored),
+        output_duration(took_ns, took));
+    if (result->left_out || result->changed || result->vanished)
+        console_line("%llu left out by rules, %llu changed while read, %llu vanished: %s%s",
+                     (unsigned long long)result->left_out, (unsigned long long)result->changed,
+                     (unsigned long long)result->vanished, run->named,
+                     run->noted > NAMED ? ", …" : "");
+    if (row->unreadable > 0)
+        console_line("%llu could not be read; the snapshot is incomplete",
+                     (unsigned long long)row->unreadable);
+}
+
+static void print_json(const struct run *run, const struct snapshot_row *row)
+{
+    struct json_object *object = snapshot_json(row);
+
+    json_object_object_add(object, "files_read", output_json_number(run->result.files_read));
+    json_object_object_add(object, "bytes_read", output_json_number(run->result.bytes_read));
+    json_object_object_add(object, "left_out", output_json_number(run->result.left_out));
+    json_object_object_add(object, "unreadable", output_json_number(row->unreadable));
+    output_json(object);
+}
+
+/* The snapshot is safe from here on; a catalog that did not learn of it catches up later. */
+static int tell(struct run *run, int64_t took_ns)
+{
+    struct snapshot_row row;
+    struct err err;
+    bool whole = run->troubles == 0;
+
+    row_of(&run->result.root, &row);
+    if (!app_flag(run->app, "dry-run") &&
+        catalog_commit_run(run->session.catalog, &run->result.root, &err) < 0)
+        console_say("catalog: %s; the next run catches up", err.text);
+    if (!run->app->quiet)
+        print_summary(run, &row, took_ns);
+    if (run->app->json)
+        print_json(run, &row);
+    else if (!app_flag(run->app, "dry-run"))
+        printf("%s\n", row.name);
+    for (size_t i = 0; i < run->sources.count; i++)
+        whole = whole && run->result.root.types[run->sources.at[i].type].present;
+    return whole && row.unreadable == 0 ? 0 : EXIT_UNREADABLE;
+}
+
+static int back_up(struct run *run, struct err *err)
+{
+    struct app *app = run->app;
+    struct backup_options how = {
+        .repo = run->session.repo,
+        .baseline = catalog_baseline(run->session.catalog),
+        .host = config_text(&app->config, SET_BACKUP_HOST),
+        .sources = run->sources.at,
+        .source_count = run->sources.count,
+        .tags = (const char *const *)run->tags.at,
+        .tag_count = run->tags.count,
+        .exclusions = (const char *const *)run->sources.exclusions.at,
+        .exclusion_count = run->sources.exclusions.count,
+        .sequence = run->last.sequence,
+        .parent = run->last.name,
+        .adhoc = run->sources.adhoc,
+        .force = app_flag(app, "force"),
+        .dry_run = app_flag(app, "dry-run"),
+        .level = (int)config_number(&app->config, SET_BACKUP_COMPRESSION),
+        .progress = &run->progress,
+        .trouble = trouble,
+        .note = note,
+        .context = run,
+    };
+    int64_t started = clock_monotonic_ns();
+    int r = meter_start(&run->progress, app->quiet, err);
+
+    if (r < 0)
+        return r;
+    r = backup_run(&how, &run->result, err);
+    meter_stop();
+    return r < 0 ? r : tell(run, clock_monotonic_ns() - started);
+}
+
+static int run_backup(struct app *app, struct err *err)
+{
+    CLEANUP(run_clear) struct run run = {.app = app};
+    const char *type = app_text(app, "type");
+    int r = sources_make(app, &run.sources, err);
+
+    signal(SIGPIPE, SIG_IGN);
+    if (r == 0)
+        r = gather_tags(&run, err);
+    if (r == 0)
+        r = open_all(&run, err);
+    if (r < 0)
+        return r;
+    if (type && strcmp(type, "all") == 0 && !app->quiet)
+        console_line("no database is configured: all is files and config");
+    return back_up(&run, err);
+}
+
+const struct command command_backup = {
+    .name = "backup",
+    .arguments = "[PATH…]",
+    .summary = "take a snapshot",
+    .examples = "  yester backup                                what the settings name\n"
+                "  yester backup --type files --exclude '*.o' /home\n"
+                "  pg_dump shop | yester backup --stdin shop.sql\n",
+    .details = "PATHs are read instead of those of the settings; such a snapshot is marked adhoc "
+               "where settings\nname paths for its type.  The last line, alone on stdout, is the "
+               "snapshot's name.\nExit status 3: taken, but some of the source could not be read; "
+               "each is named.\n",
+    .options = options,
+    .most = ANY_NUMBER,
+    .run = run_backup,
+};

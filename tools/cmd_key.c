@@ -1,0 +1,209 @@
+/* cmd_key — the keys that open a repository: list, add, remove. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/base/hex.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/output.h"
+#include "tools/secret.h"
+#include "tools/session.h"
+
+enum { SHORT_ID = 8, SHORTEST_PREFIX = 2 };
+
+static const struct option_spec no_options[] = {{0}};
+
+static const struct option_spec add_options[] = {
+    {"new-key-file", 0, "FILE", "the new key is in this file"},
+    {"new-key-command", 0, "COMMAND", "the new key is what this command prints"},
+    {"label", 0, "TEXT", "what `yester key list` calls it"},
+    OPTION_DRY_RUN,
+    {0},
+};
+
+static const struct option_spec remove_options[] = {OPTION_DRY_RUN, {0}};
+
+static const char *kind_of(const struct slot_info *slot)
+{
+    return slot->kdf == SLOT_KDF_SCRYPT ? "passphrase" : "key";
+}
+
+static void print_slot(const struct slot_info *slot, bool own)
+{
+    char id[2 * SLOT_ID_SIZE + 1], made[CLOCK_TEXT_SIZE];
+
+    hex_encode(slot->id, SLOT_ID_SIZE, id);
+    clock_format_local(slot->made_ns, made);
+    printf("%.*s  %-10s  %s  %s%s\n", SHORT_ID, id, kind_of(slot), made, slot->label,
+           own ? "  (in use)" : "");
+}
+
+static struct json_object *slot_json(const struct slot_info *slot, bool own)
+{
+    struct json_object *object = json_object_new_object();
+    char id[2 * SLOT_ID_SIZE + 1];
+
+    hex_encode(slot->id, SLOT_ID_SIZE, id);
+    json_object_object_add(object, "id", json_object_new_string(id));
+    json_object_object_add(object, "kind", json_object_new_string(kind_of(slot)));
+    json_object_object_add(object, "made", output_json_time(slot->made_ns));
+    json_object_object_add(object, "label", output_json_text(slot->label, strlen(slot->label)));
+    json_object_object_add(object, "in_use", json_object_new_boolean(own));
+    return object;
+}
+
+static int run_list(struct app *app, struct err *err)
+{
+    CLEANUP(session_close) struct session session = {0};
+    struct json_object *list = NULL;
+    struct slot_info slot;
+    int r = session_open(app, SESSION_REPOSITORY, &session, err);
+
+    if (r < 0)
+        return r;
+    if (app->json)
+        list = json_object_new_array();
+    else
+        printf("%-8s  %-10s  %-26s  %s\n", "ID", "KIND", "MADE", "LABEL");
+    for (size_t i = 0; i < keyring_slots(session.repo->keyring); i++) {
+        bool own = i == keyring_own_slot(session.repo->keyring);
+
+        keyring_slot(session.repo->keyring, i, &slot);
+        if (app->json)
+            json_object_array_add(list, slot_json(&slot, own));
+        else
+            print_slot(&slot, own);
+    }
+    if (app->json)
+        output_json(list);
+    return 0;
+}
+
+static int new_secret(struct app *app, struct secret *out, char *from, size_t size, struct err *err)
+{
+    const char *file = app_text(app, "new-key-file");
+    const char *command = app_text(app, "new-key-command");
+
+    if (file && command)
+        return err_set(err, ERR_USAGE, "--new-key-file and --new-key-command exclude each other");
+    (void)snprintf(from, size, "%s", file ? file : command ? "command" : "passphrase");
+    if (file)
+        return secret_from_file(file, out, err);
+    if (command)
+        return secret_from_command(command, out, err);
+    int r = secret_from_terminal("Passphrase to add: ", true, out, err);
+    if (r < 0 && r != -ERR_USAGE)
+        app_hint(app, "without a terminal, give --new-key-file or --new-key-command");
+    return r;
+}
+
+static int run_add(struct app *app, struct err *err)
+{
+    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(secret_clear) struct secret secret = {0};
+    const char *label = app_text(app, "label");
+    char from[SLOT_LABEL_MAX + 1];
+    int r = session_open(app, SESSION_REPOSITORY, &session, err);
+
+    if (r == 0)
+        r = new_secret(app, &secret, from, sizeof(from), err);
+    if (r < 0)
+        return r;
+    if (app_flag(app, "dry-run")) {
+        console_say("would let one more key in");
+        return 0;
+    }
+    struct key_objects objects = repo_key_objects(session.repo->store);
+    r = keyring_add(session.repo->keyring, &objects, &secret, label ? label : from, err);
+    if (r == 0 && !app->quiet)
+        console_line("the new key opens this repository from now on");
+    return r;
+}
+
+/* The one slot whose id begins so. */
+static int find_slot(const struct keyring *keyring, const char *prefix, struct slot_info *out,
+                     struct err *err)
+{
+    size_t found = 0;
+    size_t size = strlen(prefix);
+    struct slot_info slot;
+
+    for (size_t i = 0; i < keyring_slots(keyring); i++) {
+        char id[2 * SLOT_ID_SIZE + 1];
+
+        keyring_slot(keyring, i, &slot);
+        hex_encode(slot.id, SLOT_ID_SIZE, id);
+        if (size < SHORTEST_PREFIX || strncmp(id, prefix, size) != 0)
+            continue;
+        *out = slot;
+        found++;
+    }
+    if (found == 0)
+        return err_set(err, ERR_USAGE, "no key has the id %.40s", prefix);
+    if (found > 1)
+        return err_set(err, ERR_USAGE, "%zu keys have an id that begins with %.40s", found, prefix);
+    return 0;
+}
+
+static int run_remove(struct app *app, struct err *err)
+{
+    CLEANUP(session_close) struct session session = {0};
+    struct slot_info slot;
+    int r = session_open(app, SESSION_REPOSITORY, &session, err);
+
+    if (r == 0)
+        r = find_slot(session.repo->keyring, app_argument(app, 0), &slot, err);
+    if (r < 0) {
+        if (r == -ERR_USAGE && session.repo)
+            app_hint(app, "`yester key list` shows the ids");
+        return r;
+    }
+    if (app_flag(app, "dry-run")) {
+        console_say("would remove the %s \"%s\"", kind_of(&slot), slot.label);
+        return 0;
+    }
+    struct key_objects objects = repo_key_objects(session.repo->store);
+    r = keyring_remove(session.repo->keyring, &objects, slot.id, err);
+    if (r == 0 && !app->quiet)
+        console_line("\"%s\" does not open what is written from now on; who had it may have kept "
+                     "the keys of what is there",
+                     slot.label);
+    return r;
+}
+
+const struct command command_key_list = {
+    .name = "key list",
+    .arguments = "",
+    .summary = "the keys that open the repository",
+    .examples = "  yester key list\n",
+    .options = no_options,
+    .run = run_list,
+};
+
+const struct command command_key_add = {
+    .name = "key add",
+    .arguments = "",
+    .summary = "let one more key open the repository",
+    .examples = "  yester key add --new-key-file /root/second.key --label safe\n"
+                "  yester key add                               (asks for a passphrase, twice)\n",
+    .options = add_options,
+    .run = run_add,
+};
+
+const struct command command_key_remove = {
+    .name = "key remove",
+    .arguments = "ID",
+    .summary = "take a key out",
+    .examples = "  yester key remove 3f9a01c2\n",
+    .details = "ID is what `yester key list` shows, or the beginning of it.  What is written from "
+               "then on is\nnot opened by the removed key; the last key stays.\n",
+    .options = remove_options,
+    .least = 1,
+    .most = 1,
+    .run = run_remove,
+};

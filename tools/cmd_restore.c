@@ -1,0 +1,262 @@
+/* cmd_restore — recovery of one path, one type, or everything. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/base/progress.h"
+#include "fs/extract.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/meter.h"
+#include "tools/output.h"
+#include "tools/session.h"
+
+static const struct option_spec options[] = {
+    {"target", 0, "DIR", "where to; / is the place it came from"},
+    {"type", 't', "TYPE,…", "only these types (files,config)"},
+    {"overwrite", 0, "WHEN", "if-changed (default), always, never"},
+    {"delete", 0, NULL, "remove what the snapshot does not have; on / this needs --yes"},
+    {"include", 0, "PATTERN", "only what matches, as in .gitignore; repeatable"},
+    {"exclude", 0, "PATTERN", "not what matches; repeatable"},
+    {"verify", 0, NULL, "read back what is there and compare it"},
+    {"no-special", 0, NULL, "no devices, fifos, sockets"},
+    {"no-setuid", 0, NULL, "no setuid and setgid bits, no file capabilities"},
+    {"before", 0, "TIME", "the newest snapshot not after this time"},
+    {"yes", 'y', NULL, "yes, delete on /"},
+    OPTION_DRY_RUN,
+    {0},
+};
+
+struct recovery {
+    struct app *app;
+    struct session session;
+    struct selection selection;
+    struct snapshot_path name;
+    struct progress progress;
+    struct extract_options how;
+    struct extract_result result;
+    const char **includes, **excludes;
+    const char *target;
+    char *root; /* where it really is */
+};
+
+static void recovery_clear(struct recovery *recovery)
+{
+    selection_clear(&recovery->selection);
+    session_close(&recovery->session);
+    snapshot_path_clear(&recovery->name);
+    free(recovery->includes);
+    free(recovery->excludes);
+    free(recovery->root);
+}
+
+static void trouble(void *context, const char *path, const struct err *err)
+{
+    (void)context;
+    console_say("cannot restore %s: %s", path, err->text);
+}
+
+static void note(void *context, const char *text)
+{
+    const struct recovery *recovery = context;
+
+    if (recovery->how.dry_run)
+        puts(text);
+    else if (!recovery->app->quiet)
+        console_line("%s", text);
+}
+
+static int parse_overwrite(const char *text, enum extract_overwrite *out, struct err *err)
+{
+    static const char *const words[] = {"if-changed", "always", "never"};
+
+    *out = OVERWRITE_IF_CHANGED;
+    if (!text)
+        return 0;
+    for (size_t i = 0; i < 3; i++)
+        if (strcmp(text, words[i]) == 0) {
+            *out = (enum extract_overwrite)i;
+            return 0;
+        }
+    return err_set(err, ERR_USAGE, "--overwrite %.40s: it is if-changed, always, or never", text);
+}
+
+/* What only a restore onto the running system has to mind. */
+static int prepare_root(struct recovery *recovery, struct err *err)
+{
+    const struct strings *keep = config_list(&recovery->app->config, SET_RESTORE_KEEP);
+
+    recovery->root = realpath(recovery->target, NULL);
+    if (!recovery->root || strcmp(recovery->root, "/") != 0)
+        return 0;
+    recovery->how.keep = (const char *const *)keep->at;
+    recovery->how.keep_count = keep->count;
+    if (recovery->how.delete_extra && !recovery->how.dry_run && !app_flag(recovery->app, "yes")) {
+        app_hint(recovery->app, "look at it with --dry-run first; then add --yes");
+        return err_set(err, ERR_USAGE, "--delete on / removes files of the running system");
+    }
+    return 0;
+}
+
+static int prepare(struct recovery *recovery, struct err *err)
+{
+    struct app *app = recovery->app;
+    struct extract_options *how = &recovery->how;
+    int r = parse_overwrite(app_text(app, "overwrite"), &how->overwrite, err);
+
+    how->target = recovery->target;
+    how->delete_extra = app_flag(app, "delete");
+    how->dry_run = app_flag(app, "dry-run");
+    how->verify = app_flag(app, "verify");
+    how->no_special = app_flag(app, "no-special");
+    how->no_setuid = app_flag(app, "no-setuid");
+    how->paths = app->options.arguments + 1;
+    how->path_count = app->options.argument_count - 1;
+    how->content_path = recovery->name.path && recovery->name.path[0] ? recovery->name.path : NULL;
+    how->trouble = trouble;
+    how->note = note;
+    how->context = recovery;
+    how->progress = &recovery->progress;
+    if (r == 0 && how->content_path && how->path_count > 0)
+        r = err_set(err, ERR_USAGE, "SNAP:PATH already says what; it takes no further PATH");
+    if (r == 0)
+        r = types_parse(app_text(app, "type"), &how->types, err);
+    if (r == 0 && how->types & 1 << TYPE_DATABASE)
+        r = err_set(err, ERR_USAGE, "this version keeps no databases");
+    if (r == 0)
+        r = options_list(&app->options, "include", &recovery->includes, &how->include_count, err);
+    if (r == 0)
+        r = options_list(&app->options, "exclude", &recovery->excludes, &how->exclude_count, err);
+    how->includes = recovery->includes;
+    how->excludes = recovery->excludes;
+    return r < 0 ? r : prepare_root(recovery, err);
+}
+
+/* Which snapshots it comes from: `latest` may join several. */
+static void name_sources(const struct recovery *recovery)
+{
+    if (recovery->app->quiet)
+        return;
+    for (enum snapshot_type type = TYPE_FILES; type <= TYPES; type++)
+        if (recovery->selection.types[type])
+            console_line("%s from %s (%s)", snapshot_type_name(type),
+                         recovery->selection.types[type]->name, recovery->selection.host);
+}
+
+static void print_json(const struct recovery *recovery)
+{
+    const struct extract_result *result = &recovery->result;
+    struct json_object *object = json_object_new_object();
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"files", result->files},         {"directories", result->directories},
+        {"others", result->others},       {"bytes", result->bytes},
+        {"unchanged", result->unchanged}, {"deleted", result->deleted},
+        {"kept", result->kept},           {"failed", result->failed},
+        {"damaged", result->damaged},     {"verified", result->verified},
+    };
+
+    json_object_object_add(object, "target",
+                           output_json_text(recovery->target, strlen(recovery->target)));
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        json_object_object_add(object, numbers[i].key, output_json_number(numbers[i].value));
+    if (recovery->how.dry_run) {
+        json_object_object_add(object, "room_needed", output_json_number(result->room_needed));
+        json_object_object_add(object, "room_free", output_json_number(result->room_free));
+    }
+    output_json(object);
+}
+
+static void print_summary(const struct recovery *recovery, int64_t took_ns)
+{
+    const struct extract_result *result = &recovery->result;
+    char size[OUTPUT_SIZE], took[OUTPUT_SIZE], needed[OUTPUT_SIZE], room[OUTPUT_SIZE];
+    bool dry = recovery->how.dry_run;
+
+    if (recovery->app->json) {
+        print_json(recovery);
+        return;
+    }
+    if (recovery->app->quiet)
+        return;
+    console_line("%s %llu files, %llu directories, %llu others, %s; %llu were there already (%s)",
+                 dry ? "would restore" : "restored", (unsigned long long)result->files,
+                 (unsigned long long)result->directories, (unsigned long long)result->others,
+                 output_size(result->bytes, size), (unsigned long long)result->unchanged,
+                 output_duration(took_ns, took));
+    if (result->deleted || result->kept)
+        console_line("%llu %s, %llu kept as they were", (unsigned long long)result->deleted,
+                     dry ? "to delete" : "deleted", (unsigned long long)result->kept);
+    if (recovery->how.verify && !dry)
+        console_line("%llu read back and compared", (unsigned long long)result->verified);
+    if (dry)
+        console_line("room needed: %s, free: %s", output_size(result->room_needed, needed),
+                     output_size(result->room_free, room));
+    if (recovery->how.keep_count > 0 && !dry)
+        console_line("nothing was run afterwards: dependencies that were left out of the backup "
+                     "have to be installed again");
+}
+
+static int work(struct recovery *recovery, struct err *err)
+{
+    int64_t started = clock_monotonic_ns();
+    int r = meter_start(&recovery->progress, recovery->app->quiet, err);
+
+    if (r < 0)
+        return r;
+    r = extract_run(recovery->session.blocks, &recovery->selection, &recovery->how,
+                    &recovery->result, err);
+    meter_stop();
+    if (r == 0 || recovery->result.failed || recovery->result.damaged)
+        print_summary(recovery, clock_monotonic_ns() - started);
+    if (r == -ERR_CANCELLED)
+        app_hint(recovery->app, "run it again: it goes on where it stopped");
+    return r;
+}
+
+static int run(struct app *app, struct err *err)
+{
+    CLEANUP(recovery_clear) struct recovery recovery = {.app = app};
+    int r;
+
+    recovery.target = app_text(app, "target");
+    if (!recovery.target || !recovery.target[0])
+        return err_set(err, ERR_USAGE, "restore needs --target DIR (/ is where it came from)");
+    signal(SIGPIPE, SIG_IGN);
+    r = snapshot_path_parse(app_argument(app, 0), &recovery.name, err);
+    if (r == 0)
+        r = prepare(&recovery, err);
+    if (r == 0)
+        r = session_open(app, SESSION_SNAPSHOTS, &recovery.session, err);
+    if (r == 0)
+        r = session_blocks(&recovery.session, LOOK_CACHE, err);
+    if (r == 0)
+        r = session_select(app, &recovery.session, recovery.name.snapshot, recovery.how.types,
+                           app_text(app, "before"), &recovery.selection, err);
+    if (r < 0)
+        return r;
+    name_sources(&recovery);
+    return work(&recovery, err);
+}
+
+const struct command command_restore = {
+    .name = "restore",
+    .arguments = "SNAP [PATH…] --target DIR",
+    .summary = "recover one path, one type, or everything",
+    .examples = "  yester restore latest /srv/app/.env --target /tmp/back\n"
+                "  yester restore 20260204:files/srv/app --target /srv/app --dry-run\n"
+                "  yester restore latest --target /\n",
+    .details = "Files come below DIR at their absolute source paths; SNAP:PATH puts the content "
+               "of PATH straight\ninto DIR.  A restore that was interrupted goes on where it "
+               "stopped.\n",
+    .options = options,
+    .least = 1,
+    .most = ANY_NUMBER,
+    .run = run,
+};

@@ -1,0 +1,184 @@
+/* cmd_verify — is everything there, whole, and right? */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/base/progress.h"
+#include "backup/job/verify.h"
+#include "catalog/catalog.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/meter.h"
+#include "tools/output.h"
+#include "tools/session.h"
+
+static const struct option_spec options[] = {
+    {"data", 0, NULL, "decode every block and check every digest"},
+    {0},
+};
+
+struct check {
+    struct app *app;
+    struct session session;
+    struct strings snapshots;
+    struct progress progress;
+    struct verify_result result;
+};
+
+static void check_clear(struct check *check)
+{
+    strings_clear(&check->snapshots);
+    session_close(&check->session);
+}
+
+static void damaged(void *context, const char *object, uint32_t archive, const struct err *err)
+{
+    struct check *check = context;
+    struct err ignored; /* what the catalog does not remember is found again */
+
+    if (archive != NO_ARCHIVE)
+        (void)catalog_set_damaged(check->session.catalog, archive, true, &ignored);
+    if (!check->app->json) {
+        console_say("damaged: %s: %s", object, err->text);
+        return;
+    }
+    struct json_object *line = json_object_new_object();
+    json_object_object_add(line, "damaged", output_json_text(object, strlen(object)));
+    json_object_object_add(line, "reason", output_json_text(err->text, strlen(err->text)));
+    output_json(line);
+}
+
+static void hurt(void *context, const char *snapshot, const char *path, const struct err *err)
+{
+    struct check *check = context;
+
+    if (!check->app->json) {
+        console_say("hurt: %s:%s: %s", snapshot, path, err->text);
+        return;
+    }
+    struct json_object *line = json_object_new_object();
+    json_object_object_add(line, "snapshot", json_object_new_string(snapshot));
+    json_object_object_add(line, "path", output_json_text(path, strlen(path)));
+    json_object_object_add(line, "reason", output_json_text(err->text, strlen(err->text)));
+    output_json(line);
+}
+
+/* The names of the snapshots that the arguments mean. */
+static int choose(struct check *check, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < check->app->options.argument_count && r == 0; i++) {
+        CLEANUP(selection_clear) struct selection selection = {0};
+
+        r = session_select(check->app, &check->session, app_argument(check->app, i), 0, NULL,
+                           &selection, err);
+        for (size_t j = 0; j < selection.count && r == 0; j++)
+            r = strings_add(&check->snapshots, selection.roots[j].name,
+                            strlen(selection.roots[j].name), err);
+    }
+    return r;
+}
+
+static void print_json(const struct verify_result *result)
+{
+    struct json_object *object = json_object_new_object();
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"snapshots", result->snapshots},
+        {"archives", result->archives},
+        {"blocks", result->blocks},
+        {"chunks", result->chunks},
+        {"entries", result->entries},
+        {"bytes", result->bytes},
+        {"damaged_archives", result->damaged_archives},
+        {"hurt_snapshots", result->hurt_snapshots},
+        {"hurt_paths", result->hurt_paths},
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        json_object_object_add(object, numbers[i].key, output_json_number(numbers[i].value));
+    output_json(object);
+}
+
+static void print_summary(const struct check *check, bool data, int64_t took_ns)
+{
+    const struct verify_result *result = &check->result;
+    char size[OUTPUT_SIZE], took[OUTPUT_SIZE];
+
+    if (check->app->json) {
+        print_json(result);
+        return;
+    }
+    if (check->app->quiet)
+        return;
+    console_line("%llu snapshots, %llu archives, %llu entries checked (%s)",
+                 (unsigned long long)result->snapshots, (unsigned long long)result->archives,
+                 (unsigned long long)result->entries, output_duration(took_ns, took));
+    if (data)
+        console_line("%llu blocks decoded, %llu digests compared, %s",
+                     (unsigned long long)result->blocks, (unsigned long long)result->chunks,
+                     output_size(result->bytes, size));
+    if (result->damaged_archives || result->hurt_paths)
+        console_line("%llu archives damaged, %llu paths in %llu snapshots hurt",
+                     (unsigned long long)result->damaged_archives,
+                     (unsigned long long)result->hurt_paths,
+                     (unsigned long long)result->hurt_snapshots);
+    else
+        console_line("no damage found");
+}
+
+static int work(struct check *check, struct err *err)
+{
+    struct verify_options how = {
+        .snapshots = (const char *const *)check->snapshots.at,
+        .snapshot_count = check->snapshots.count,
+        .data = app_flag(check->app, "data"),
+        .progress = &check->progress,
+        .damaged = damaged,
+        .hurt = hurt,
+        .context = check,
+    };
+    int64_t started = clock_monotonic_ns();
+    int r = meter_start(&check->progress, check->app->quiet, err);
+
+    if (r < 0)
+        return r;
+    r = verify_run(check->session.blocks, &how, &check->result, err);
+    meter_stop();
+    if (r == 0 || r == -ERR_CORRUPT)
+        print_summary(check, how.data, clock_monotonic_ns() - started);
+    if (r == -ERR_CORRUPT)
+        app_hint(check->app, "what is still at its source is stored again by the next backup");
+    return r;
+}
+
+static int run(struct app *app, struct err *err)
+{
+    CLEANUP(check_clear) struct check check = {.app = app};
+    int r = session_open(app, SESSION_ALL, &check.session, err);
+
+    if (r == 0)
+        r = session_blocks(&check.session, LOOK_CACHE, err);
+    if (r == 0)
+        r = choose(&check, err);
+    return r < 0 ? r : work(&check, err);
+}
+
+const struct command command_verify = {
+    .name = "verify",
+    .arguments = "[SNAP…]",
+    .summary = "read and check what is stored",
+    .examples = "  yester verify\n"
+                "  yester verify --data\n",
+    .details = "Without --data: every object is there and every reference resolves.  Exit status "
+               "4: damage was\nfound; it is listed by archive, then by the snapshots and paths "
+               "that need it.\n",
+    .options = options,
+    .most = ANY_NUMBER,
+    .run = run,
+};

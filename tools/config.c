@@ -1,0 +1,302 @@
+#include "tools/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backup/base/err.h"
+#include "tools/options.h"
+
+enum { LEVEL_LAST = 19 };
+
+/* Environment files, manifests and lock files of packages, descriptions of containers and services.
+ */
+#define DEFAULT_PATTERNS                                                                           \
+    ".env .env.* *.env .envrc "                                                                    \
+    "package.json package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml "                 \
+    "pnpm-workspace.yaml .npmrc .yarnrc .yarnrc.yml bun.lock bun.lockb lerna.json "                \
+    "requirements*.txt pyproject.toml poetry.lock Pipfile Pipfile.lock uv.lock setup.py "          \
+    "setup.cfg "                                                                                   \
+    "Cargo.toml Cargo.lock go.mod go.sum composer.json composer.lock Gemfile Gemfile.lock "        \
+    "pom.xml build.gradle build.gradle.kts settings.gradle settings.gradle.kts "                   \
+    "gradle.properties gradle.lockfile "                                                           \
+    "docker-compose*.yml docker-compose*.yaml compose*.yml compose*.yaml Dockerfile Dockerfile.* " \
+    ".dockerignore Procfile"
+
+/* What makes a machine this machine, so that a restore onto another one leaves it alone. */
+#define DEFAULT_KEEP                                                                        \
+    "/etc/fstab /etc/crypttab /etc/machine-id /etc/hostname /etc/resolv.conf /etc/network " \
+    "/etc/netplan /etc/systemd/network /etc/NetworkManager/system-connections /etc/yester"
+
+const struct setting_spec setting_specs[SETTINGS] = {
+    [SET_LOCATION] = {"repository", "location", SETTING_TEXT, "repo", "YESTER_REPO",
+                      "/var/backups/platform"},
+    [SET_KEY_FILE] = {"repository", "key_file", SETTING_TEXT, "key-file", "YESTER_KEY_FILE", NULL},
+    [SET_KEY_COMMAND] = {"repository", "key_command", SETTING_TEXT, NULL, "YESTER_KEY_COMMAND",
+                         NULL},
+    [SET_FILES_PATHS] = {"files", "paths", SETTING_LIST, NULL, NULL, NULL},
+    [SET_FILES_EXCLUDE] = {"files", "exclude", SETTING_LIST, NULL, NULL, NULL},
+    [SET_FILES_DEFAULT_EXCLUDES] = {"files", "default_excludes", SETTING_YES_NO, NULL, NULL, "yes"},
+    [SET_FILES_EXCLUDE_IF_PRESENT] = {"files", "exclude_if_present", SETTING_LIST, NULL, NULL,
+                                      NULL},
+    [SET_FILES_ONE_FILE_SYSTEM] = {"files", "one_file_system", SETTING_YES_NO, NULL, NULL, "no"},
+    [SET_CONFIG_PATHS] = {"config", "paths", SETTING_LIST, NULL, NULL, "/etc"},
+    [SET_CONFIG_PATTERNS] = {"config", "patterns", SETTING_LIST, NULL, NULL, DEFAULT_PATTERNS},
+    [SET_BACKUP_COMPRESSION] = {"backup", "compression", SETTING_LEVEL, "compression", NULL, "1"},
+    [SET_BACKUP_TAGS] = {"backup", "tags", SETTING_LIST, NULL, NULL, NULL},
+    [SET_BACKUP_HOST] = {"backup", "host", SETTING_TEXT, "host", NULL, NULL},
+    [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
+    [SET_MOUNT_CACHE] = {"mount", "cache", SETTING_SIZE, "cache", NULL, "256M"},
+};
+
+int config_parse_size(const char *text, uint64_t *out, struct err *err)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    unsigned shift = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+
+    if (text[0] < '0' || text[0] > '9')
+        return err_set(err, ERR_USAGE, "\"%.60s\" is no size, such as 256M", text);
+    for (unsigned i = 0; units[i] && *end; i++)
+        if (*end == units[i] || *end == units[i] - 'A' + 'a')
+            shift = 10 * (i + 1);
+    end += shift > 0;
+    if (shift > 0 && strcmp(end, "iB") == 0)
+        end += 2;
+    if (*end || value > (UINT64_MAX >> 1) >> shift)
+        return err_set(err, ERR_USAGE, "\"%.60s\" is no size, such as 256M", text);
+    *out = (uint64_t)value << shift;
+    return 0;
+}
+
+static int parse_yes_no(const char *text, uint64_t *out, struct err *err)
+{
+    static const char *const yes[] = {"yes", "true", "on", "1"};
+    static const char *const no[] = {"no", "false", "off", "0"};
+
+    for (size_t i = 0; i < 4; i++) {
+        if (strcmp(text, yes[i]) != 0 && strcmp(text, no[i]) != 0)
+            continue;
+        *out = strcmp(text, yes[i]) == 0;
+        return 0;
+    }
+    return err_set(err, ERR_USAGE, "\"%.60s\" is neither yes nor no", text);
+}
+
+static int parse_level(const char *text, uint64_t *out, struct err *err)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (text[0] < '0' || text[0] > '9' || *end || value < 1 || value > LEVEL_LAST)
+        return err_set(err, ERR_USAGE, "\"%.60s\" is no level from 1 to %d", text, LEVEL_LAST);
+    *out = value;
+    return 0;
+}
+
+/* One word: blanks end it, quotes of either kind keep blanks and each other.  A backslash is
+ * itself, since patterns need it. */
+static int take_word(const char **at, char *word, struct err *err)
+{
+    char quote = 0;
+    size_t size = 0;
+
+    for (; **at && (quote || !strchr(" \t\n", **at)); ++*at) {
+        if (quote ? **at == quote : **at == '"' || **at == '\'')
+            quote = quote ? 0 : **at;
+        else
+            word[size++] = **at;
+    }
+    word[size] = '\0';
+    if (quote)
+        return err_set(err, ERR_USAGE, "a quote (%c) is not closed", quote);
+    return 0;
+}
+
+static int add_words(struct strings *values, const char *text, struct err *err)
+{
+    char *word = malloc(strlen(text) + 1);
+    int r = 0;
+
+    if (!word)
+        return err_set(err, ERR_NOMEM, "no memory for settings");
+    while (r == 0) {
+        text += strspn(text, " \t\n");
+        if (!*text)
+            break;
+        r = take_word(&text, word, err);
+        if (r == 0)
+            r = strings_add(values, word, strlen(word), err);
+    }
+    free(word);
+    return r;
+}
+
+int config_assign(struct setting *setting, const struct setting_spec *spec, const char *text,
+                  struct err *err)
+{
+    int r = 0;
+
+    if (spec->kind == SETTING_LIST)
+        return add_words(&setting->values, text, err);
+    if (spec->kind == SETTING_YES_NO)
+        r = parse_yes_no(text, &setting->number, err);
+    else if (spec->kind == SETTING_SIZE)
+        r = config_parse_size(text, &setting->number, err);
+    else if (spec->kind == SETTING_LEVEL)
+        r = parse_level(text, &setting->number, err);
+    if (r < 0)
+        return r;
+    strings_clear(&setting->values);
+    return strings_add(&setting->values, text, strlen(text), err);
+}
+
+static int assign_from(struct config *config, enum setting_id id, enum setting_origin origin,
+                       const char *text, struct err *err)
+{
+    char name[128];
+
+    config->settings[id].origin = origin;
+    if (config_assign(&config->settings[id], &setting_specs[id], text, err) == 0)
+        return 0;
+    config_origin(config, id, name, sizeof(name));
+    return err_context(err, "%s", name);
+}
+
+static bool given(const struct options *options, const char *name)
+{
+    if (!options)
+        return false;
+    for (size_t i = 0; i < options->value_count; i++)
+        if (strcmp(options->values[i].spec->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Settings from the command line and the environment, which the file must not change. */
+static int assign_better(struct config *config, const struct options *options, struct err *err)
+{
+    for (enum setting_id id = 0; id < SETTINGS; id++) {
+        const struct setting_spec *spec = &setting_specs[id];
+        const char *variable = spec->variable ? getenv(spec->variable) : NULL;
+        int r = 0;
+
+        if (spec->option && given(options, spec->option))
+            r = assign_from(config, id, FROM_COMMAND_LINE, options_text(options, spec->option),
+                            err);
+        else if (variable && variable[0])
+            r = assign_from(config, id, FROM_ENVIRONMENT, variable, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int assign_defaults(struct config *config, struct err *err)
+{
+    char host[HOST_NAME_MAX_SIZE + 1] = "";
+    int r = 0;
+
+    for (enum setting_id id = 0; id < SETTINGS && r == 0; id++)
+        if (config->settings[id].origin == FROM_DEFAULT && setting_specs[id].fallback)
+            r = config_assign(&config->settings[id], &setting_specs[id], setting_specs[id].fallback,
+                              err);
+    if (r < 0 || config->settings[SET_BACKUP_HOST].values.count > 0)
+        return r;
+    if (gethostname(host, sizeof(host) - 1) < 0)
+        return err_sys(err, "name of this host");
+    return config_assign(&config->settings[SET_BACKUP_HOST], &setting_specs[SET_BACKUP_HOST],
+                         host[0] ? host : "localhost", err);
+}
+
+static int read_settings(struct config *config, const struct options *options, struct err *err)
+{
+    const char *name = given(options, "config") ? options_text(options, "config") : NULL;
+    const char *variable = getenv("YESTER_CONFIG");
+
+    if (!name && variable && variable[0])
+        name = variable;
+    if (!name && access(CONFIG_DEFAULT_FILE, F_OK) < 0)
+        return 0;
+    return config_read_file(config, name ? name : CONFIG_DEFAULT_FILE, err);
+}
+
+/* A host's name becomes the name of a directory in the mount. */
+static int check_host(const struct config *config, struct err *err)
+{
+    const char *host = config_text(config, SET_BACKUP_HOST);
+    size_t size = strlen(host);
+    bool bad =
+        size == 0 || size > HOST_NAME_MAX_SIZE || strcmp(host, ".") == 0 || strcmp(host, "..") == 0;
+
+    for (size_t i = 0; i < size; i++)
+        bad = bad || host[i] == '/' || (unsigned char)host[i] < ' ' || host[i] == 0x7F;
+    if (bad)
+        return err_set(err, ERR_USAGE, "\"%.60s\" cannot be the name of a host", host);
+    return 0;
+}
+
+int config_load(struct config *config, const struct options *options, struct err *err)
+{
+    int r = assign_better(config, options, err);
+
+    if (r == 0)
+        r = read_settings(config, options, err);
+    if (r == 0)
+        r = assign_defaults(config, err);
+    if (r == 0)
+        r = check_host(config, err);
+    return r;
+}
+
+void config_clear(struct config *config)
+{
+    for (size_t i = 0; i < SETTINGS; i++)
+        strings_clear(&config->settings[i].values);
+    free(config->file);
+    *config = (struct config){0};
+}
+
+const char *config_text(const struct config *config, enum setting_id id)
+{
+    const struct strings *values = &config->settings[id].values;
+
+    return values->count > 0 && values->at[0][0] ? values->at[0] : NULL;
+}
+
+const struct strings *config_list(const struct config *config, enum setting_id id)
+{
+    return &config->settings[id].values;
+}
+
+uint64_t config_number(const struct config *config, enum setting_id id)
+{
+    return config->settings[id].number;
+}
+
+bool config_is_set(const struct config *config, enum setting_id id)
+{
+    return config->settings[id].origin != FROM_DEFAULT;
+}
+
+void config_origin(const struct config *config, enum setting_id id, char *out, size_t size)
+{
+    const struct setting *setting = &config->settings[id];
+
+    switch (setting->origin) {
+    case FROM_COMMAND_LINE:
+        (void)snprintf(out, size, "command line (--%s)", setting_specs[id].option);
+        break;
+    case FROM_ENVIRONMENT:
+        (void)snprintf(out, size, "environment (%s)", setting_specs[id].variable);
+        break;
+    case FROM_FILE:
+        (void)snprintf(out, size, "%s:%u", config->file, setting->line);
+        break;
+    default:
+        (void)snprintf(out, size, "default");
+    }
+}

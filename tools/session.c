@@ -1,0 +1,181 @@
+#include "tools/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/blocks.h"
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/store/local.h"
+#include "backup/store/store.h"
+#include "catalog/catalog.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/secret.h"
+
+enum { DIRECTORY_SIZE = 4096 };
+
+int session_store(struct app *app, bool create, struct store **out, struct err *err)
+{
+    const char *location = config_text(&app->config, SET_LOCATION);
+
+    if (!location)
+        return err_set(err, ERR_USAGE, "the repository's location is empty");
+    if (strncmp(location, "s3://", 5) == 0) {
+        app_hint(app, "name a directory with --repo");
+        return err_set(err, ERR_USAGE,
+                       "%.100s: this version keeps repositories in directories only", location);
+    }
+    return local_store_open(location, create, out, err);
+}
+
+static int open_repo(struct app *app, struct repo **out, struct err *err)
+{
+    CLEANUP(store_closep) struct store *store = NULL;
+    CLEANUP(secret_clear) struct secret secret = {0};
+    char from[SECRET_FROM_SIZE];
+    int r = session_store(app, false, &store, err);
+
+    if (r == 0)
+        r = repo_probe(store, err);
+    if (r < 0)
+        return r;
+    r = secret_find(&app->config, false, &secret, from, err);
+    if (r < 0) {
+        app_hint(app, "give the key by --key-file, YESTER_KEY_FILE, YESTER_KEY_COMMAND or "
+                      "BACKUP_ENCRYPTION_KEY, or in the settings");
+        return r;
+    }
+    r = repo_open(STEAL(store), &secret, 1, out, err);
+    if (r == -ERR_WRONG_KEY)
+        app_hint(app, "the key came from: %.140s; is it this repository's?", from);
+    return r;
+}
+
+int session_catalog_directory(char *out, size_t size, struct err *err)
+{
+    return catalog_default_directory(out, size, err);
+}
+
+static int open_catalog(struct session *session, enum session_depth depth, struct err *err)
+{
+    char directory[DIRECTORY_SIZE];
+    int r = session_catalog_directory(directory, sizeof(directory), err);
+
+    if (r == 0)
+        r = catalog_open(session->repo, directory, &session->catalog, err);
+    if (r == 0 && depth > SESSION_CATALOG)
+        r = catalog_sync(session->catalog, depth == SESSION_ALL, err);
+    return r;
+}
+
+int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err)
+{
+    int r = open_repo(app, &out->repo, err);
+
+    if (r == 0 && depth > SESSION_REPOSITORY)
+        r = open_catalog(out, depth, err);
+    return r;
+}
+
+int session_blocks(struct session *session, size_t cache_bytes, struct err *err)
+{
+    session->blocks = blocks_new(session->repo, cache_bytes);
+    if (!session->blocks)
+        return err_set(err, ERR_NOMEM, "no memory for a cache of %zu bytes", cache_bytes);
+    return 0;
+}
+
+void session_close(struct session *session)
+{
+    blocks_freep(&session->blocks);
+    catalog_closep(&session->catalog);
+    repo_freep(&session->repo);
+}
+
+int snapshot_path_parse(const char *text, struct snapshot_path *out, struct err *err)
+{
+    const char *colon = strchr(text, ':');
+    size_t size = colon ? (size_t)(colon - text) : strlen(text);
+
+    if (size == 0)
+        return err_set(err, ERR_USAGE, "\"%.100s\" names no snapshot", text);
+    out->snapshot = strndup(text, size);
+    if (!out->snapshot)
+        return err_set(err, ERR_NOMEM, "no memory for a name");
+    out->path = colon ? colon + 1 : NULL;
+    return 0;
+}
+
+void snapshot_path_clear(struct snapshot_path *path)
+{
+    free(path->snapshot);
+    *path = (struct snapshot_path){0};
+}
+
+static int type_bit(const char *word, size_t size, uint8_t *out, struct err *err)
+{
+    for (int type = TYPE_FILES; type <= TYPES; type++) {
+        const char *name = snapshot_type_name((enum snapshot_type)type);
+
+        if (strlen(name) != size || memcmp(name, word, size) != 0)
+            continue;
+        *out = (uint8_t)(*out | 1 << type);
+        return 0;
+    }
+    return err_set(err, ERR_USAGE, "\"%.*s\" is no type: files, config, database, all",
+                   (int)(size < 40 ? size : 40), word);
+}
+
+int types_parse(const char *text, uint8_t *out, struct err *err)
+{
+    uint8_t types = 0;
+
+    while (text && strcmp(text, "all") != 0) {
+        size_t size = strcspn(text, ",");
+        int r = type_bit(text, size, &types, err);
+
+        if (r < 0)
+            return r;
+        if (!text[size])
+            break;
+        text += size + 1;
+    }
+    *out = types;
+    return 0;
+}
+
+static int parse_before(const char *text, int64_t *out, struct err *err)
+{
+    char echoed[CLOCK_TEXT_SIZE];
+    int r = clock_parse_time(text, out, err);
+
+    if (r < 0)
+        return err_context(err, "--before");
+    clock_format_rfc3339_utc(*out, echoed);
+    console_say("before %s", echoed);
+    return 0;
+}
+
+int session_select(struct app *app, struct session *session, const char *snapshot, uint8_t types,
+                   const char *before, struct selection *out, struct err *err)
+{
+    struct select_query query = {.host = config_text(&app->config, SET_BACKUP_HOST),
+                                 .host_given = app_text(app, "host") != NULL,
+                                 .snapshot = snapshot,
+                                 .types = types};
+    int r = before ? parse_before(before, &query.before_ns, err) : 0;
+
+    if (r == 0)
+        r = select_snapshots(session->catalog, &query, out, err);
+    if (r < 0) {
+        app_hint(app, "`yester list` shows the snapshots that there are");
+        return r;
+    }
+    if (out->other_host)
+        console_say("no snapshot of %s here; taking those of %s", query.host, out->host);
+    return 0;
+}

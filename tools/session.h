@@ -1,0 +1,64 @@
+/*
+ * session — a repository as a command works with it: opened, its catalog caught up.
+ *
+ *     CLEANUP(session_close) struct session session = {0};
+ *     int r = session_open(app, SESSION_SNAPSHOTS, &session, err);
+ *
+ * Ownership: session_close() ends all that was opened.
+ * Threads:   one.
+ * Errors:    ERR_NO_REPOSITORY before any key is asked for; ERR_WRONG_KEY, with a hint that says
+ * where the key came from.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "catalog/select.h"
+
+struct app;
+struct blocks;
+struct catalog;
+struct err;
+struct repo;
+struct store;
+
+enum session_depth {
+    SESSION_REPOSITORY, /* only the repository */
+    SESSION_CATALOG,    /* and the catalog, as it is */
+    SESSION_SNAPSHOTS,  /* … which knows of all snapshots */
+    SESSION_ALL,        /* … and of all archives and marks */
+};
+
+enum { LOOK_CACHE = 64 * 1024 * 1024 }; /* decoded blocks, for commands that read a little */
+
+struct session {
+    struct repo *repo;
+    struct catalog *catalog;
+    struct blocks *blocks;
+};
+
+int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err);
+/* The decoded content of the repository, with a cache of this size. */
+int session_blocks(struct session *session, size_t cache_bytes, struct err *err);
+void session_close(struct session *session);
+
+/* The store alone. */
+int session_store(struct app *app, bool create, struct store **out, struct err *err);
+int session_catalog_directory(char *out, size_t size, struct err *err);
+
+/* What a user wrote as SNAP or SNAP:PATH. */
+struct snapshot_path {
+    char *snapshot;
+    const char *path; /* behind the colon; NULL: there was none */
+};
+int snapshot_path_parse(const char *text, struct snapshot_path *out, struct err *err);
+void snapshot_path_clear(struct snapshot_path *path);
+
+/* "files,config" as bits of 1 << enum snapshot_type; NULL and "all" are 0: any. */
+int types_parse(const char *text, uint8_t *out, struct err *err);
+
+/* The snapshots that are meant; says so when they are another host's. `before` may be NULL. */
+int session_select(struct app *app, struct session *session, const char *snapshot, uint8_t types,
+                   const char *before, struct selection *out, struct err *err);
