@@ -12,7 +12,7 @@
 #include "backup/job/bigfile.h"
 #include "backup/job/units_internal.h"
 
-/* Sixteen read small files cold twice as fast as one (docs/decisions/0003-workers.md). */
+/* Sixteen read small files cold twice as fast as one (docs/decisions/workers.md). */
 enum { WORKERS_MIN = 16, QUEUE_BOUND = 8192, UNITS_WAITING = 48, FILES_UNDER_WAY = 8192 };
 
 int units_error(struct units *units, struct err *err)
