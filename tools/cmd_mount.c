@@ -56,7 +56,7 @@ static int run_mount(struct app *app, struct err *err)
         return r;
     choose_host(app, &session, host);
     /* The mount has a catalog of its own: SQLite does not outlive a fork. */
-    catalog_closep(&session.catalog);
+    catalog_close(STEAL(session.catalog));
     if (app_flag(app, "dry-run")) {
         console_say("would mount the snapshots of %s at %s", host, options.directory);
         return 0;
