@@ -260,7 +260,7 @@ static void stored_name(struct mount *mount, struct place place, bool shared, ch
     struct held_entry held = {0};
     struct err ignored;
 
-    (void)snprintf(out, size, "?");
+    (void)snprintf(out, size, shared ? "(a file of several names)" : "?");
     if (shared || tree_at(mount->blocks, place, false, &held, &ignored) < 0)
         return;
     path_printable(held.entry.name, held.entry.name_size, out, size);
