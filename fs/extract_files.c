@@ -299,10 +299,12 @@ static int add_content(struct files *files, struct outfile *file, const struct e
     int r = content_open(&cursor, x->blocks, &entry->content, 0, err);
     while (r == 0 && (r = content_next(&cursor, &extent, &start, err)) > 0) {
         r = extract_stopped(x) ? err_set(err, ERR_CANCELLED, "stopped") : 0;
-        if (r == 0 && extent_is_hole(&extent))
-            file->holes = true;
-        else if (r == 0)
+        if (r == 0 && !extent_is_hole(&extent)) {
             add_extent(files, file, &extent, start);
+        } else if (r == 0) {
+            file->holes = true;
+            progress_add(x->options->progress, 0, extent.length);
+        }
     }
     return r;
 }

@@ -90,9 +90,10 @@ int outfile_open(struct extract *x, struct outfile *file, struct err *err)
 
     if (r < 0)
         return r;
-    r = place_create(dirfd, file->name, file->temporary, file->over, &file->fd, err);
-    if (r < 0 && err->cause == EEXIST && !file->over &&
-        x->options->overwrite != OVERWRITE_NEVER) { /* it came meanwhile */
+    /* What is half written when it is killed must not pass for what was there before. */
+    bool aside = file->over || x->options->overwrite == OVERWRITE_NEVER;
+    r = place_create(dirfd, file->name, file->temporary, aside, &file->fd, err);
+    if (r < 0 && err->cause == EEXIST && !aside) { /* it came meanwhile */
         file->over = true;
         r = place_create(dirfd, file->name, file->temporary, true, &file->fd, err);
     }
@@ -136,7 +137,8 @@ static int put_in_place(struct extract *x, struct outfile *file, struct err *err
     int r = dir_hold(x, file->dir, &dirfd, err);
     if (r < 0)
         return r;
-    if (renameat(dirfd, file->temporary, dirfd, file->name) < 0)
+    unsigned flags = x->options->overwrite == OVERWRITE_NEVER ? RENAME_NOREPLACE : 0;
+    if (renameat2(dirfd, file->temporary, dirfd, file->name, flags) < 0)
         r = err_sys(err, "put it in its place");
     dir_let(x, file->dir);
     return r;

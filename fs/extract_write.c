@@ -139,10 +139,31 @@ void write_special(struct extract *x, struct dir *dir, const struct entry *entry
     progress_add(x->options->progress, 1, 0);
 }
 
+/* One name was there already: if it is that file, its other names are links to it. */
+static void remember_left(struct extract *x, struct dir *dir, const struct entry *entry)
+{
+    char name[ENTRY_NAME_MAX + 1];
+    uint64_t record;
+    struct stat st;
+    struct err err;
+    int dirfd;
+
+    if (!entry->shared || links_find(x->links, entry->place, &record) ||
+        dir_hold(x, dir, &dirfd, &err) < 0)
+        return;
+    name_of(entry, name);
+    bool same = fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                meta_same(dirfd, name, entry, &st) && content_is(x, dirfd, name, entry);
+    dir_let(x, dir);
+    if (same && links_add(x->links, dir, entry, &record, &err) == 0)
+        links_done(x->links, record, &st);
+}
+
 static void leave(struct extract *x, struct dir *dir, const struct entry *entry, bool keep)
 {
     if (keep)
         extract_note(x, dir, entry->name, entry->name_size, "kept");
+    remember_left(x, dir, entry);
     extract_add(x, &x->result.kept, 1);
     progress_add(x->options->progress, 1, entry->size);
 }

@@ -124,13 +124,13 @@ static void a_cancelled_restore_goes_on_where_it_stopped(void **state)
     assert_true(alike(test, "source", "target/src", ""));
 }
 
-static void a_killed_restore_goes_on_where_it_stopped(void **state)
+/* Kills restores, then lets one come to its end. */
+static void kill_and_go_on(enum extract_overwrite overwrite, enum extract_overwrite last)
 {
-    (void)state;
     CLEANUP(restoring_clear) struct restoring *test = restoring_make();
 
     make_source(test, 300);
-    test->options.overwrite = OVERWRITE_ALWAYS; /* by way of temporary files */
+    test->options.overwrite = overwrite;
     for (unsigned i = 1; i < 12; i++) {
         int status;
         pid_t child = fork();
@@ -142,10 +142,25 @@ static void a_killed_restore_goes_on_where_it_stopped(void **state)
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
     }
-    test->options.overwrite = OVERWRITE_IF_CHANGED;
+    test->options.overwrite = last;
     restore_well(test, "target");
     assert_true(no_temporaries(test));
-    assert_true(alike(test, "source", "target/src", ""));
+    /* Directories that were there are not touched when nothing is overwritten. */
+    assert_true(alike(test, "source", "target/src",
+                      last == OVERWRITE_NEVER ? "--no-times --no-owner" : ""));
+}
+
+static void a_killed_restore_goes_on_where_it_stopped(void **state)
+{
+    (void)state;
+    kill_and_go_on(OVERWRITE_IF_CHANGED, OVERWRITE_IF_CHANGED);
+    kill_and_go_on(OVERWRITE_ALWAYS, OVERWRITE_IF_CHANGED); /* by way of temporary files */
+}
+
+static void a_killed_restore_leaves_no_half_file_that_is_never_overwritten(void **state)
+{
+    (void)state;
+    kill_and_go_on(OVERWRITE_NEVER, OVERWRITE_NEVER);
 }
 
 static void after_a_power_cut_size_and_time_prove_nothing(void **state)
@@ -316,6 +331,7 @@ int main(void)
         cmocka_unit_test(a_damaged_directory_is_named_and_the_rest_comes_back),
         cmocka_unit_test(a_cancelled_restore_goes_on_where_it_stopped),
         cmocka_unit_test(a_killed_restore_goes_on_where_it_stopped),
+        cmocka_unit_test(a_killed_restore_leaves_no_half_file_that_is_never_overwritten),
         cmocka_unit_test(after_a_power_cut_size_and_time_prove_nothing),
         cmocka_unit_test(one_restore_at_a_time_writes_to_a_target),
         cmocka_unit_test(verify_finds_what_is_not_as_it_was),

@@ -1,3 +1,4 @@
+#include <stdatomic.h>
 #include <sys/syscall.h>
 
 #include "tests/harness/restoring.h"
@@ -123,7 +124,7 @@ static void other_kinds_of_things_in_the_way_are_replaced(void **state)
 
 struct swapper {
     struct restoring *test;
-    volatile bool end;
+    atomic_bool end;
     unsigned swaps;
 };
 
@@ -135,7 +136,7 @@ static void *swap(void *context)
 
     snprintf(place, sizeof(place), "%s/target/src/d", swapper->test->top);
     snprintf(link, sizeof(link), "%s/bait", swapper->test->top);
-    while (!swapper->end)
+    while (!atomic_load(&swapper->end))
         if (syscall(SYS_renameat2, AT_FDCWD, link, AT_FDCWD, place, 2 /* exchange */) == 0)
             swapper->swaps++;
     return NULL;
@@ -163,7 +164,7 @@ static void a_directory_swapped_for_a_symlink_leads_nowhere(void **state)
         test->options.verify = i % 3 == 0;
         (void)restore_to(test, "target"); /* it may well complain */
     }
-    swapper.end = true;
+    atomic_store(&swapper.end, true);
     pthread_join(thread, NULL);
     assert_true(swapper.swaps > 10);
     assert_true(alike(test, "before", "outside", ""));
