@@ -128,17 +128,26 @@ struct swapper {
     unsigned swaps;
 };
 
-/* Puts a symlink that leads outside in the place of a directory, and back, as fast as it can. */
+/* Puts a symlink that leads outside in the place of a directory, and back, as fast as it can; a new
+ * one when the restore has removed it. */
 static void *swap(void *context)
 {
     struct swapper *swapper = context;
-    char place[512], link[512];
+    char place[512], link[512], outside[512], byte;
 
     snprintf(place, sizeof(place), "%s/target/src/d", swapper->test->top);
     snprintf(link, sizeof(link), "%s/bait", swapper->test->top);
-    while (!atomic_load(&swapper->end))
-        if (syscall(SYS_renameat2, AT_FDCWD, link, AT_FDCWD, place, 2 /* exchange */) == 0)
-            swapper->swaps++;
+    snprintf(outside, sizeof(outside), "%s/outside", swapper->test->top);
+    while (!atomic_load(&swapper->end)) {
+        if (syscall(SYS_renameat2, AT_FDCWD, link, AT_FDCWD, place, 2 /* exchange */) < 0)
+            continue;
+        swapper->swaps++;
+        usleep(200);
+        if (readlink(place, &byte, 1) < 0 && readlink(link, &byte, 1) < 0) {
+            snprintf(link, sizeof(link), "%s/bait%u", swapper->test->top, swapper->swaps);
+            (void)!symlink(outside, link);
+        }
+    }
     return NULL;
 }
 
