@@ -33,6 +33,15 @@ static void check_clear(struct check *check)
     session_close(&check->session);
 }
 
+/* Most errors begin with the object's name, which stands there already. */
+static const char *without(const char *object, const char *text)
+{
+    size_t size = strlen(object);
+
+    return strncmp(text, object, size) == 0 && strncmp(text + size, ": ", 2) == 0 ? text + size + 2
+                                                                                  : text;
+}
+
 static void damaged(void *context, const char *object, uint32_t archive, const struct err *err)
 {
     struct check *check = context;
@@ -40,13 +49,14 @@ static void damaged(void *context, const char *object, uint32_t archive, const s
 
     if (archive != NO_ARCHIVE)
         (void)catalog_set_damaged(check->session.catalog, archive, true, &ignored);
+    const char *reason = without(object, err->text);
     if (!check->app->json) {
-        console_say("damaged: %s: %s", object, err->text);
+        console_say("damaged: %s: %s", object, reason);
         return;
     }
     struct json_object *line = json_object_new_object();
     json_object_object_add(line, "damaged", output_json_text(object, strlen(object)));
-    json_object_object_add(line, "reason", output_json_text(err->text, strlen(err->text)));
+    json_object_object_add(line, "reason", output_json_text(reason, strlen(reason)));
     output_json(line);
 }
 
@@ -123,12 +133,7 @@ static void print_summary(const struct check *check, bool data, int64_t took_ns)
         console_line("%llu blocks decoded, %llu digests compared, %s",
                      (unsigned long long)result->blocks, (unsigned long long)result->chunks,
                      output_size(result->bytes, size));
-    if (result->damaged_archives || result->hurt_paths)
-        console_line("%llu archives damaged, %llu paths in %llu snapshots hurt",
-                     (unsigned long long)result->damaged_archives,
-                     (unsigned long long)result->hurt_paths,
-                     (unsigned long long)result->hurt_snapshots);
-    else
+    if (result->damaged_archives == 0 && result->hurt_paths == 0)
         console_line("no damage found");
 }
 

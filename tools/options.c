@@ -12,13 +12,12 @@ enum { HELP_COLUMN = 30 };
 
 void options_table(struct options *options, const struct option_spec *table)
 {
-    for (size_t i = 0; i < OPTION_TABLES_MAX; i++) {
-        if (options->tables[i])
-            continue;
-        options->tables[i] = table;
-        return;
-    }
-    assert(!"no room for one more table of options");
+    size_t at = 0;
+
+    while (at < OPTION_TABLES_MAX && options->tables[at])
+        at++;
+    assert(at < OPTION_TABLES_MAX);
+    options->tables[at] = table;
 }
 
 void options_clear(struct options *options)

@@ -24,6 +24,7 @@ struct treewalk {
     struct buf path; /* with a NUL behind it */
     bool enter;      /* what was given last is a directory to enter */
     struct dirref entered;
+    bool broken; /* the innermost directory cannot be read further */
 };
 
 static int push(struct treewalk *walk, const struct dirref *directory, struct err *err)
@@ -93,6 +94,16 @@ void treewalk_skip(struct treewalk *walk)
     walk->enter = false;
 }
 
+size_t treewalk_depth(const struct treewalk *walk)
+{
+    return walk->depth;
+}
+
+const struct dirref *treewalk_directory(const struct treewalk *walk, size_t level)
+{
+    return &walk->levels[level].directory;
+}
+
 /* Cuts the path back to a directory's and puts a name behind it (or none), and a NUL. */
 static int set_path(struct treewalk *walk, size_t size, const struct entry *entry, struct err *err)
 {
@@ -135,6 +146,9 @@ int treewalk_next(struct treewalk *walk, const struct entry **out, const char **
 {
     int r = 0;
 
+    if (walk->broken)
+        pop(walk);
+    walk->broken = false;
     if (walk->enter)
         r = push(walk, &walk->entered, err);
     walk->enter = false;
@@ -146,7 +160,7 @@ int treewalk_next(struct treewalk *walk, const struct entry **out, const char **
             struct err ignored;
 
             (void)set_path(walk, level->path_size, NULL, &ignored);
-            pop(walk);
+            walk->broken = true;
             break;
         }
         if (*out)

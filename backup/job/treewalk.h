@@ -9,10 +9,12 @@
  * Ownership: borrows blocks.  What treewalk_next() gives is good until the next call.
  * Threads:   one.
  * Errors:    ERR_CORRUPT and those of blocks: the rest of that directory is left out, and the walk
- * goes on with the next call.  ERR_TOO_LARGE for a path beyond 16 MiB.
+ * goes on with the next call; treewalk_depth() still counts that directory.  ERR_TOO_LARGE for a
+ * path beyond 16 MiB.
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct blocks;
@@ -32,3 +34,7 @@ int treewalk_next(struct treewalk *walk, const struct entry **out, const char **
                   struct err *err);
 /* The directory that was given last is not entered. */
 void treewalk_skip(struct treewalk *walk);
+
+/* The directories that lead to what was given last: 0 is where the walk began. */
+size_t treewalk_depth(const struct treewalk *walk);
+const struct dirref *treewalk_directory(const struct treewalk *walk, size_t level);
