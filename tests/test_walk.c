@@ -169,6 +169,29 @@ static void patterns_leave_out_but_never_what_was_named(void **state)
     patterns_free(excludes);
 }
 
+static void what_is_named_below_a_path_is_taken_whatever_leaves_it_out(void **state)
+{
+    struct fixture *fixture = *state;
+    struct patterns *excludes = patterns_new();
+    struct rules rules = {.excludes = excludes, .default_excludes = true};
+    struct err err;
+
+    assert_true(patterns_add_option(excludes, "*.log", &err) == 0);
+    shell(fixture, "mkdir -p s/node_modules/keep s/node_modules/drop s/n && touch "
+                   "s/node_modules/keep/f s/a.log s/b.log "
+                   "s/n/.nobackup");
+    const char *log = walk_all(
+        fixture, &rules,
+        (const char *[]){"/s", "/s/a.log", "/s/node_modules/keep", "/s/missing", "/s/n"}, 5);
+    assert_string_equal(
+        log, "/? /s/ /s/a.log /s/n/ /s/n/.nobackup /s/node_modules/? /s/node_modules/keep/ "
+             "/s/node_modules/keep/f ");
+    assert_true(fixture->troubles == 1);
+    log = walk_all(fixture, &rules, (const char *[]){"/s/n"}, 1);
+    assert_string_equal(log, "/? /s/? /s/n/ /s/n/.nobackup ");
+    patterns_free(excludes);
+}
+
 static void configuration_is_what_its_patterns_name(void **state)
 {
     struct fixture *fixture = *state;
@@ -228,6 +251,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(patterns_leave_out_but_never_what_was_named, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_is_named_below_a_path_is_taken_whatever_leaves_it_out,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(configuration_is_what_its_patterns_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(three_thousand_levels_are_walked, set_up, tear_down),
     };

@@ -82,6 +82,11 @@ static int take_done(struct ingest *ingest, struct fileread *file, struct err *e
         fileread_free(file);
         return r;
     }
+    /* Files that were on their way when the repository failed are no trouble of the source's. */
+    if (failed && (r = units_error(ingest->options.units, err)) < 0) {
+        fileread_free(file);
+        return r;
+    }
     if (failed)
         ingest_trouble(ingest, slot->frame, slot->name, &file->err);
     else if (file->changed)

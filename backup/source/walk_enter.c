@@ -1,0 +1,218 @@
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/source/walk_internal.h"
+
+/* Directories above the innermost OPEN_MAX are closed and opened again on the way back. */
+enum { OPEN_MAX = 200 };
+
+/* Tells of a directory further up. */
+static void report_frame(struct walk *walk, const struct frame *frame, const struct err *err)
+{
+    char *end = (char *)walk->path.data + frame->path_size;
+    char cut = *end;
+
+    *end = 0;
+    walk->options.trouble(walk->options.context,
+                          frame->path_size > 0 ? (char *)walk->path.data : "/", err);
+    *end = cut;
+}
+
+struct frame *walk_top(struct walk *walk)
+{
+    return &walk->frames[walk->depth - 1];
+}
+
+static int push_frame(struct walk *walk, struct srcdir *dir, struct err *err)
+{
+    if (walk->depth == walk->capacity) {
+        size_t capacity = walk->capacity > 0 ? walk->capacity * 2 : 64;
+        struct frame *frames = realloc(walk->frames, capacity * sizeof(*frames));
+        if (!frames)
+            return err_set(err, ERR_NOMEM, "no memory for directory %zu deep", walk->depth);
+        walk->frames = frames;
+        walk->capacity = capacity;
+    }
+    struct frame *frame = &walk->frames[walk->depth++];
+    *frame = (struct frame){.dir = dir, .device = dir->device, .inode = dir->inode};
+    frame->path_size = walk->path.size == 1 ? 0 : walk->path.size;
+    if (walk->depth - walk->lowest_open > OPEN_MAX) {
+        struct frame *lowest = &walk->frames[walk->lowest_open++];
+        srcdir_unref(lowest->dir);
+        lowest->dir = NULL;
+    }
+    return 0;
+}
+
+/* The directory that is returned to was closed meanwhile: opens it again by way of its child. */
+static void reopen_parent(struct walk *walk, const struct srcdir *child)
+{
+    struct frame *frame = &walk->frames[walk->depth - 2];
+    struct err err;
+
+    if (frame->dir)
+        return;
+    walk->lowest_open = walk->depth - 2;
+    if (srcdir_open_parent(child, frame->device, frame->inode, &frame->dir, &err) < 0) {
+        report_frame(walk, frame, &err);
+        frame->dead = true;
+        frame->dir = srcdir_ref((struct srcdir *)child); /* so that there is something to close */
+    }
+}
+
+int walk_leave(struct walk *walk, struct walk_item *out, struct err *err)
+{
+    struct frame *frame = walk_top(walk);
+
+    if (walk->depth > 1)
+        reopen_parent(walk, frame->dir);
+    *out = (struct walk_item){.event = WALK_LEAVE, .name = "", .dir = frame->dir};
+    walk->leaving = true; /* walk_drop() comes with the next call */
+    return walk_set_path(walk, frame->path_size, "", err);
+}
+
+/* Takes the frame off whose WALK_LEAVE was given. */
+void walk_drop(struct walk *walk)
+{
+    struct frame *frame = walk_top(walk);
+
+    walk->leaving = false;
+    listing_free(frame->listing);
+    srcdir_unref(frame->dir);
+    walk->depth--;
+    if (walk->lowest_open > walk->depth)
+        walk->lowest_open = walk->depth;
+}
+
+static bool is_pseudo(int fd)
+{
+    static const long kinds[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,        CGROUP_SUPER_MAGIC,
+                                 CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC,      TRACEFS_MAGIC,
+                                 SECURITYFS_MAGIC,    DEVPTS_SUPER_MAGIC, BPF_FS_MAGIC,
+                                 PSTOREFS_MAGIC,      EFIVARFS_MAGIC};
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (fs.f_type == kinds[i])
+            return true;
+    return false;
+}
+
+/* What keeps a directory's entries (not the directory) out; NULL: nothing. */
+static const char *why_not_entered(const struct walk *walk, const struct srcdir *dir,
+                                   const struct frame *parent)
+{
+    const struct rules *rules = walk->options.rules;
+
+    for (size_t i = 0; i < rules->never_count; i++)
+        if (rules->never[i].device == dir->device && rules->never[i].inode == dir->inode)
+            return "the repository itself";
+    if (!parent || dir->device == parent->device)
+        return NULL;
+    if (rules->one_file_system && !parent->partial)
+        return "another file system";
+    return is_pseudo(dir->fd) ? "a file system of the kernel's" : NULL;
+}
+
+/* The name that the path ends in lives as long as the item does. */
+static const char *last_name(const struct walk *walk)
+{
+    const char *path = (const char *)walk->path.data;
+
+    return strrchr(path, '/') + 1;
+}
+
+void walk_fill(const struct walk *walk, struct walk_item *out, const struct statx *st,
+               enum walk_event event, struct srcdir *parent)
+{
+    *out = (struct walk_item){.event = event, .name = last_name(walk), .st = *st, .parent = parent};
+}
+
+/* A directory that is marked as not to be backed up: read only as far as the user named something
+ * in it. */
+static int enter_marked(struct walk *walk, struct frame *frame)
+{
+    const char *path = walk_path(walk, NULL);
+    bool named = pathset_below(&walk->sources, path, &frame->first, &frame->end);
+
+    if (named && strcmp(walk->sources.at[frame->first], path) == 0)
+        return 0;
+    walk_leave_out(walk, "marked as not to be backed up");
+    listing_free(STEAL(frame->listing));
+    frame->partial = named;
+    return named ? 0 : NOT_GIVEN;
+}
+
+/* Reads the names of a directory that is read whole, unless something keeps them out. */
+static int fill_frame(struct walk *walk, struct frame *frame, const struct frame *parent,
+                      bool asked)
+{
+    struct err trouble;
+    const char *reason = why_not_entered(walk, frame->dir, parent);
+
+    if (reason) {
+        walk_leave_out(walk, reason);
+        return 0;
+    }
+    if (listing_new(frame->dir->fd, walk->markers, walk->marker_count, &frame->listing, &trouble) <
+        0) {
+        walk_report(walk, &trouble);
+        return NOT_GIVEN;
+    }
+    frame->markers = listing_markers(frame->listing);
+    bool marked = !asked && rules_marked(walk->options.rules, frame->markers, frame->dir->fd);
+    return marked ? enter_marked(walk, frame) : 0;
+}
+
+static void set_frame(struct walk *walk, struct frame *frame, const struct frame *parent,
+                      const struct entering *how)
+{
+    size_t size;
+    const char *path = walk_path(walk, &size);
+
+    frame->partial = how->partial;
+    frame->first = how->first;
+    frame->end = how->end;
+    frame->root_size = parent && parent->root_size > 0 ? parent->root_size
+                       : how->partial                  ? 0
+                                                       : size;
+    frame->prune = walk->options.rules->only && !rules_whole(walk->options.rules, path, size);
+}
+
+/* Enters directory `name`: a frame and an item, or NOT_GIVEN. */
+int walk_enter(struct walk *walk, const char *name, const struct statx *st,
+               const struct entering *how, struct walk_item *out, struct err *err)
+{
+    struct srcdir *parent_dir = walk->depth > 0 ? walk_top(walk)->dir : NULL;
+    struct srcdir *dir;
+    struct err trouble;
+
+    if (srcdir_open(parent_dir, parent_dir ? name : "/", &dir, &trouble) < 0) {
+        walk_report(walk, &trouble);
+        return NOT_GIVEN;
+    }
+    int r = push_frame(walk, dir, err);
+    if (r < 0) {
+        srcdir_unref(dir);
+        return r;
+    }
+    struct frame *frame = walk_top(walk);
+    const struct frame *parent = walk->depth > 1 ? frame - 1 : NULL;
+    set_frame(walk, frame, parent, how);
+    if (!frame->partial && (r = fill_frame(walk, frame, parent, how->asked)) != 0) {
+        walk_drop(walk);
+        return r;
+    }
+    walk_fill(walk, out, st, WALK_ENTER, parent_dir);
+    out->dir = dir;
+    out->partial = frame->partial;
+    out->prune = frame->prune;
+    return 0;
+}
