@@ -78,11 +78,41 @@ static int read_header(struct store *store, uint8_t out_id[REPO_ID_SIZE], struct
     return r < 0 ? r : decode_header(&bytes, out_id, err);
 }
 
+static int found_one(void *context, const char *name, uint64_t size, struct err *err)
+{
+    (void)name;
+    (void)size;
+    (void)err;
+    *(bool *)context = true;
+    return 0;
+}
+
+/* A header and nothing else is what an init that was killed leaves.  One that has lost its keys is
+ * something else. */
+static int is_unfinished(struct store *store, bool *out, struct err *err)
+{
+    bool has_epoch = false, has_data = false;
+    int r = store_list(store, "keys/epoch/", found_one, &has_epoch, err);
+
+    for (const char *const *prefix = (const char *const[]){"data/", "meta/", "snapshots/", NULL};
+         *prefix && r == 0 && !has_epoch; prefix++)
+        r = store_list(store, *prefix, found_one, &has_data, err);
+    *out = !has_epoch && !has_data;
+    return r;
+}
+
 int repo_probe(struct store *store, struct err *err)
 {
     uint8_t id[REPO_ID_SIZE];
+    bool unfinished;
 
-    return read_header(store, id, err);
+    int r = read_header(store, id, err);
+    if (r == 0)
+        r = is_unfinished(store, &unfinished, err);
+    if (r == 0 && unfinished)
+        return err_set(err, ERR_NO_REPOSITORY, "%s: only begun: its init was interrupted",
+                       store->location);
+    return r;
 }
 
 /* struct key_objects over a store. */
@@ -179,22 +209,13 @@ static int repo_alloc(struct store *store, struct repo **out, struct err *err)
     return 0;
 }
 
-static int found_one(void *context, const char *name, uint64_t size, struct err *err)
-{
-    (void)name;
-    (void)size;
-    (void)err;
-    *(bool *)context = true;
-    return 0;
-}
-
-/* A header without any epoch is what an init that was killed leaves: this one completes it. */
+/* Completes what an init that was killed has begun. */
 static int adopt_header(struct repo *repo, struct err *err)
 {
-    bool has_epoch = false;
-    int r = store_list(repo->store, "keys/epoch/", found_one, &has_epoch, err);
+    bool unfinished;
+    int r = is_unfinished(repo->store, &unfinished, err);
 
-    if (r == 0 && has_epoch)
+    if (r == 0 && !unfinished)
         return err_set(err, ERR_EXISTS, "%s: there is a repository already", repo->store->location);
     return r < 0 ? r : read_header(repo->store, repo->id, err);
 }

@@ -29,7 +29,7 @@ struct repo {
 
 int repo_create(struct store *store, const struct secret *secret, const char *label,
                 struct repo **out, struct err *err);
-/* Only whether there is one: 0, or ERR_NO_REPOSITORY. */
+/* Only whether there is one: 0, or ERR_NO_REPOSITORY (also for one whose init was interrupted). */
 int repo_probe(struct store *store, struct err *err);
 /* Tries each secret in order; the first that opens it counts. */
 int repo_open(struct store *store, const struct secret *secrets, size_t count, struct repo **out,
