@@ -34,12 +34,20 @@ static size_t distance(const char *a, const char *b)
     return above[width];
 }
 
+/* What somebody began to write is near, too. */
+static size_t apart(const char *word, const char *candidate)
+{
+    size_t size = strlen(word);
+
+    return size >= 2 && strncmp(candidate, word, size) == 0 ? 1 : distance(word, candidate);
+}
+
 const char *nearest_of(const char *word, const char *best, const char *candidate)
 {
-    size_t far = distance(word, candidate);
+    size_t far = apart(word, candidate);
     size_t limit = strlen(word) / 2 < FAR ? strlen(word) / 2 : FAR;
 
     if (far > limit)
         return best;
-    return !best || far < distance(word, best) ? candidate : best;
+    return !best || far < apart(word, best) ? candidate : best;
 }

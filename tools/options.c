@@ -81,7 +81,8 @@ static int add_argument(struct options *options, const char *text, struct err *e
 }
 
 /* "--name", "--name=value", "--name value"; *at stands on it and moves to its last word. */
-static int take_long(struct options *options, int count, char **argv, int *at, struct err *err)
+static int take_long(struct options *options, int count, const char *const *argv, int *at,
+                     struct err *err)
 {
     const char *name = argv[*at] + 2;
     const char *equals = strchr(name, '=');
@@ -102,7 +103,8 @@ static int take_long(struct options *options, int count, char **argv, int *at, s
 }
 
 /* "-q", "-qf", "-jvalue", "-j value" */
-static int take_letters(struct options *options, int count, char **argv, int *at, struct err *err)
+static int take_letters(struct options *options, int count, const char *const *argv, int *at,
+                        struct err *err)
 {
     for (const char *letter = argv[*at] + 1; *letter; letter++) {
         const struct option_spec *spec = find(options, NULL, 0, *letter);
@@ -123,8 +125,8 @@ static int take_letters(struct options *options, int count, char **argv, int *at
     return 0;
 }
 
-int options_parse(struct options *options, int count, char **argv, bool stop, int *out_used,
-                  struct err *err)
+int options_parse(struct options *options, int count, const char *const *argv, bool stop,
+                  int *out_used, struct err *err)
 {
     bool only_arguments = false;
     int at = 0;

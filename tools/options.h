@@ -47,8 +47,8 @@ void options_clear(struct options *options);
 
 /* Takes argv[0] … argv[count - 1]; with `stop`, ends before the first argument.  *out_used is how
  * many were taken. */
-int options_parse(struct options *options, int count, char **argv, bool stop, int *out_used,
-                  struct err *err);
+int options_parse(struct options *options, int count, const char *const *argv, bool stop,
+                  int *out_used, struct err *err);
 
 /* How often an option was given, its last value (NULL: not given), all of its values in order. */
 size_t options_count(const struct options *options, const char *name);

@@ -120,8 +120,8 @@ static int incomplete_command(const char *word, const char *second, struct err *
 }
 
 /* *out_words: how many arguments make up its name. */
-static int find_command(int count, char **argv, const struct command **out, int *out_words,
-                        struct err *err)
+static int find_command(int count, const char *const *argv, const struct command **out,
+                        int *out_words, struct err *err)
 {
     bool group = false;
 
@@ -142,7 +142,7 @@ static int find_command(int count, char **argv, const struct command **out, int 
     return unknown_command(argv[0], err);
 }
 
-static int help(int count, char **argv, struct err *err)
+static int help(int count, const char *const *argv, struct err *err)
 {
     const struct command *command = NULL;
     int words;
@@ -186,7 +186,7 @@ static int run_command(struct app *app, struct err *err)
 }
 
 /* The options before the command, the command, then all options that it knows. */
-static int run(struct app *app, int count, char **argv, struct err *err)
+static int run(struct app *app, int count, const char *const *argv, struct err *err)
 {
     int used = 0;
     int words = 0;
@@ -243,7 +243,8 @@ int main(int count, char **argv)
     setlocale(LC_CTYPE, "");
     umask(077);
     raise_limits();
-    int status = run(&app, count > 0 ? count - 1 : 0, argv + (count > 0), &err);
+    int status =
+        run(&app, count > 0 ? count - 1 : 0, (const char *const *)argv + (count > 0), &err);
     if (status < 0)
         status = report_error(&app, &err);
     if (output_finish(&err) < 0 && status == 0)

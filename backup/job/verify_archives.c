@@ -227,6 +227,22 @@ static void decoding_clear(struct decoding *decoding)
         blocks_release(decoding->verify->blocks, decoding->archive, decoding->reader);
 }
 
+/* Parts that are not content: header, padding, and the list of archives that metadata refers to. */
+static int check_rest(struct verify *verify, uint32_t archive, const struct reader *reader,
+                      struct err *err)
+{
+    struct archive_id *references = NULL;
+    size_t count;
+    int r = reader_check_header(reader, err);
+
+    if (r == 0)
+        r = reader_check_padding(reader, err);
+    if (r == 0 && idtable_kind(verify->repo->ids, archive) == ARCHIVE_METADATA)
+        r = reader_references(reader, &references, &count, err);
+    free(references);
+    return r;
+}
+
 static int check_archive(struct verify *verify, uint32_t archive, bool decode, struct err *err)
 {
     CLEANUP(decoding_clear) struct decoding decoding = {.verify = verify, .archive = archive};
@@ -240,9 +256,7 @@ static int check_archive(struct verify *verify, uint32_t archive, bool decode, s
             (void)verify_mark(verify, archive, MARK_CLOSED, &ignored);
         return r;
     }
-    r = reader_check_header(decoding.reader, err);
-    if (r == 0)
-        r = reader_check_padding(decoding.reader, err);
+    r = check_rest(verify, archive, decoding.reader, err);
     /* What is wrong there hurts no content, which is looked at all the same. */
     if (r < 0 && verify_is_damage(err)) {
         verify_damaged(verify, archive, err);
