@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 REPO = bytes(range(0x10, 0x20))
 SLOT = bytes(range(0x20, 0x30))
@@ -25,7 +26,8 @@ def derive(ikm, salt, text, info):
 
 
 def public(private):
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    key = X25519PrivateKey.from_private_bytes(private).public_key()
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def slot(passphrase):

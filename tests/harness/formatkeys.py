@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from format_keys import NONCE, derive
+from format_keys import NONCE, derive, public
 from formatbytes import MIB, Cursor, need
 
 HKDF_KDF, SCRYPT_KDF = 1, 2
@@ -35,10 +35,6 @@ def unseal(key, nonce, sealed, additional, what):
         return AESGCM(key).decrypt(nonce, sealed, additional)
     except InvalidTag:
         need(False, what, "is not what was sealed")
-
-
-def public_of(private):
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 class Slot:
@@ -93,14 +89,14 @@ class Epoch:
             return False
         _, ephemeral, sealed = mine[0]
         shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(ephemeral))
-        key, _ = derive(shared, ephemeral + public_of(private), b"yester box v1", self.data[:80])
+        key, _ = derive(shared, ephemeral + public(private), b"yester box v1", self.data[:80])
         self.master = unseal(key, NONCE, sealed, self.data[:80] + slot_id, self.name)
         key, commitment = derive(self.master, self.salt, b"yester epoch v1", self.data[:80])
         need(commitment == self.commitment, self.name, "commits to another key")
         before = self.data[:len(self.data) - len(self.sealed)]
         self.body(unseal(key, NONCE, self.sealed, before, self.name))
         own = [s for s in self.slots if s["id"] == slot_id]
-        need(own[0]["public"] == public_of(private), self.name, "has another public key for this slot")
+        need(own[0]["public"] == public(private), self.name, "has another public key for this slot")
         return True
 
     def body(self, plain):

@@ -32,10 +32,7 @@ class Entry:
     def __init__(self):
         self.name, self.type, self.flags, self.inode_ref = b"", 0, 0, None
         self.content, self.directory, self.target, self.device, self.xattrs = None, None, b"", 0, None
-        self.links, self.place = 1, None
-
-    def number_of(self, what):
-        return getattr(self, what)
+        self.links, self.place, self.cost = 1, None, 0
 
 
 class MetaBlock:
@@ -52,7 +49,7 @@ class MetaBlock:
         self.table = [(row[:32], row[32]) for row in rows]
         need(all(kind in (DATA, META) for _, kind in self.table), self.where, "refers to an unknown kind")
         need(len({i for i, _ in self.table}) == count, self.where, "has an archive twice in its table")
-        self.used, self.items, self.costs = set(), {}, []
+        self.used, self.items, self.spare, self.size = set(), {}, 0, end
         c = Cursor(data, 0, end)
         try:
             while c.left():
@@ -74,6 +71,7 @@ class MetaBlock:
         need(index < len(self.table), "a ref goes beyond the table")
         need(self.table[index][1] == kind, "a ref is to an archive of another kind")
         self.used.add(index)
+        self.spare += 1 if index < 128 else 0       # to be taken as two bytes where a leaf's size counts
         return self.table[index][0], offset
 
     def item(self, c, archive_id, base):
@@ -128,7 +126,7 @@ class MetaBlock:
 
     def record(self, c, archive_id, base):
         entry = Entry()
-        begin, used = c.at, set(self.used)
+        begin, spare = c.at, self.spare
         entry.place = archive_id, base + begin
         entry.name = c.string(255)
         self.kind_of(c.fixed("B"), entry)
@@ -137,7 +135,7 @@ class MetaBlock:
             entry.inode_ref = self.ref(c, META)
         else:
             self.attributes(c, entry, False)
-        entry.size_stored = c.at - begin
+        entry.cost = 2 + c.at - begin + self.spare - spare
         return entry
 
     def attributes(self, c, entry, with_links):
@@ -205,15 +203,14 @@ class MetaBlock:
 
 
 def parse_xattrs(data):
-    c, found = Cursor(data), {}
-    last = None
+    c, found, last = Cursor(data), {}, b""
     while c.left():
         name, value = c.string(255), c.string(64 << 10)
-        need(name and (last is None or name > last), "xattrs are out of order")
-        found[name] = last, value
+        need(name > last, "xattrs are out of order")
+        found[name] = value
         last = name
     need(found, "an empty set of xattrs")
-    return {name: value for name, (_, value) in found.items()}
+    return found
 
 
 class Tree:
@@ -225,13 +222,15 @@ class Tree:
     def archive(self, archive_id, kind):
         return self.archives(f"{FOLDERS[kind]}/{archive_id.hex()}")
 
-    def item(self, place, *kinds):
-        archive = self.archive(place[0], META)
-        number = archive.number_at(place[1])
-        key = place[0], number
+    def block(self, archive, number):
+        key = archive.id, number
         if key not in self.blocks:
             self.blocks[key] = MetaBlock(archive, number)
-        found = self.blocks[key].items.get(place[1])
+        return self.blocks[key]
+
+    def item(self, place, *kinds):
+        archive = self.archive(place[0], META)
+        found = self.block(archive, archive.number_at(place[1])).items.get(place[1])
         need(found and found[0] in kinds, archive.name, "has no such item at", place[1])
         return found
 
