@@ -35,28 +35,38 @@ def holes_of(regions):
     return found
 
 
+def described_entry(repo, kind, path, entry):
+    line = {"snapshot_type": kind, "path": os.fsdecode(path), "type": TYPES[entry.type],
+            "mode": f"{entry.mode:04o}", "uid": entry.uid, "gid": entry.gid, "mtime_ns": entry.mtime}
+    if entry.type == FILE:
+        regions = list(repo.tree.regions(entry.content))
+        data = b"".join(bytes(r) if isinstance(r, int) else r for r in regions)
+        need(len(data) == entry.size, "a file has another size")
+        line |= {"size": entry.size, "sha256": hashlib.sha256(data).hexdigest(), "holes": holes_of(regions)}
+    elif entry.type == SYMLINK:
+        line["target"] = os.fsdecode(entry.target)
+    elif entry.type in (CHARACTER, BLOCK_DEVICE):
+        line["device"] = entry.device
+    if entry.flags & PART:
+        line["part"] = True
+    xattrs = repo.tree.xattrs(entry)
+    if xattrs:
+        line["xattrs"] = {os.fsdecode(n): v.hex() for n, v in xattrs.items()}
+    return line
+
+
 def described(repo, root):
-    """Everything in a snapshot as plain values, as a manifest of tests/golden has it."""
+    """Everything in a snapshot as plain values, as a manifest of tests/golden has it; names of one file
+    have the first of them as "link"."""
+    found = list(repo.entries(root))
     first = {}
-    for kind, path, entry in repo.entries(root):
-        line = {"snapshot_type": kind, "path": os.fsdecode(path), "type": TYPES[entry.type],
-                "mode": f"{entry.mode:04o}", "uid": entry.uid, "gid": entry.gid, "mtime_ns": entry.mtime}
-        if entry.type == FILE:
-            regions = list(repo.tree.regions(entry.content))
-            data = b"".join(bytes(r) if isinstance(r, int) else r for r in regions)
-            need(len(data) == entry.size, "a file has another size")
-            line |= {"size": entry.size, "sha256": hashlib.sha256(data).hexdigest(), "holes": holes_of(regions)}
-        elif entry.type == SYMLINK:
-            line["target"] = os.fsdecode(entry.target)
-        elif entry.type in (CHARACTER, BLOCK_DEVICE):
-            line["device"] = entry.device
-        if entry.flags & PART:
-            line["part"] = True
+    for kind, path, entry in found:
+        group = kind, entry.inode_ref
+        first[group] = min(path, first.get(group, path))
+    for kind, path, entry in found:
+        line = described_entry(repo, kind, path, entry)
         if entry.inode_ref:
-            line["link"] = first.setdefault((kind, entry.inode_ref), line["path"])
-        xattrs = repo.tree.xattrs(entry)
-        if xattrs:
-            line["xattrs"] = {os.fsdecode(n): v.hex() for n, v in xattrs.items()}
+            line["link"] = os.fsdecode(first[kind, entry.inode_ref])
         yield line
 
 
