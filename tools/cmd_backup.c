@@ -62,7 +62,8 @@ static void trouble(void *context, const char *path, const struct err *err)
 {
     struct run *run = context;
 
-    run->troubles++;
+    if (run->troubles++ == 0)
+        (void)snprintf(run->app->path, sizeof(run->app->path), "%s", path);
     console_say("cannot read %s: %s", path, err->text);
 }
 
@@ -145,15 +146,16 @@ static void print_summary(const struct run *run, const struct snapshot_row *row,
 {
     const struct backup_result *result = &run->result;
     bool dry = app_flag(run->app, "dry-run");
-    char size[OUTPUT_SIZE], read[OUTPUT_SIZE], stored[OUTPUT_SIZE], took[OUTPUT_SIZE];
+    uint64_t same = row->files > result->files_read ? row->files - result->files_read : 0;
+    char files[OUTPUT_SIZE], size[OUTPUT_SIZE], read[OUTPUT_SIZE], stored[OUTPUT_SIZE];
+    char took[OUTPUT_SIZE];
 
-    console_line(
-        "%llu files, %s; %s %llu of them (%s), %llu unchanged; %s %s (%s)",
-        (unsigned long long)row->files, output_size(row->bytes, size), dry ? "would read" : "read",
-        (unsigned long long)result->files_read, output_size(result->bytes_read, read),
-        (unsigned long long)(row->files > result->files_read ? row->files - result->files_read : 0),
-        dry ? "would store about" : "stored", output_size(row->new_bytes, stored),
-        output_duration(took_ns, took));
+    console_line("%s, %s; %s %llu of them (%s), %llu unchanged; %s %s (%s)",
+                 output_count(row->files, "file", files), output_size(row->bytes, size),
+                 dry ? "would read" : "read", (unsigned long long)result->files_read,
+                 output_size(result->bytes_read, read), (unsigned long long)same,
+                 dry ? "would store about" : "stored", output_size(row->new_bytes, stored),
+                 output_duration(took_ns, took));
     if (result->left_out || result->changed || result->vanished)
         console_line("%llu left out by rules, %llu changed while read, %llu vanished: %s%s",
                      (unsigned long long)result->left_out, (unsigned long long)result->changed,

@@ -6,15 +6,23 @@
 #include "tools/command.h"
 #include "tools/output.h"
 
+enum { LINE_WIDTH = 100 };
+
 static const struct option_spec options[] = {{0}};
 
-/* Words as the file takes them back: in quotes where they need it. */
-static void print_value(const struct setting *setting)
+/* Words as the file takes them back: in quotes where they need it, on lines that are not too long.
+ */
+static void print_value(const struct setting *setting, size_t column)
 {
     for (size_t i = 0; i < setting->values.count; i++) {
         const char *word = setting->values.at[i];
-        const char *quote = strpbrk(word, " \t'") ? "\"" : strchr(word, '"') ? "'" : "";
+        const char *quote = strpbrk(word, " \t'") || !word[0] ? "\"" : strchr(word, '"') ? "'" : "";
 
+        column += strlen(word) + 2 * strlen(quote) + 1;
+        if (i > 0 && column > LINE_WIDTH) {
+            printf("\n   ");
+            column = strlen(word) + 4;
+        }
         printf(" %s%s%s", quote, word, quote);
     }
 }
@@ -30,7 +38,7 @@ static void print_setting(const struct config *config, enum setting_id id)
     config_origin(config, id, origin, sizeof(origin));
     printf("# %s\n%s%s =", setting->values.count > 0 ? origin : "not set",
            setting->values.count > 0 ? "" : "# ", spec->key);
-    print_value(setting);
+    print_value(setting, strlen(spec->key) + 2);
     printf("\n");
 }
 

@@ -136,13 +136,23 @@ static int prepare(struct recovery *recovery, struct err *err)
     return r < 0 ? r : prepare_root(recovery, err);
 }
 
+/* Whether a path that begins with a type is of another one. */
+static bool is_elsewhere(const char *path, enum snapshot_type type)
+{
+    const char *name = snapshot_type_name(type);
+    size_t size = strlen(name);
+
+    return path && path[0] != '/' &&
+           (strncmp(path, name, size) != 0 || (path[size] != '\0' && path[size] != '/'));
+}
+
 /* Which snapshots it comes from: `latest` may join several. */
 static void name_sources(const struct recovery *recovery)
 {
     if (recovery->app->quiet)
         return;
     for (enum snapshot_type type = TYPE_FILES; type <= TYPES; type++)
-        if (recovery->selection.types[type])
+        if (recovery->selection.types[type] && !is_elsewhere(recovery->how.content_path, type))
             console_line("%s from %s (%s)", snapshot_type_name(type),
                          recovery->selection.types[type]->name, recovery->selection.host);
 }
@@ -177,6 +187,7 @@ static void print_summary(const struct recovery *recovery, int64_t took_ns)
 {
     const struct extract_result *result = &recovery->result;
     char size[OUTPUT_SIZE], took[OUTPUT_SIZE], needed[OUTPUT_SIZE], room[OUTPUT_SIZE];
+    char files[OUTPUT_SIZE];
     bool dry = recovery->how.dry_run;
 
     if (recovery->app->json) {
@@ -185,8 +196,8 @@ static void print_summary(const struct recovery *recovery, int64_t took_ns)
     }
     if (recovery->app->quiet)
         return;
-    console_line("%s %llu files, %llu directories, %llu others, %s; %llu were there already (%s)",
-                 dry ? "would restore" : "restored", (unsigned long long)result->files,
+    console_line("%s %s, %llu directories, %llu others, %s; %llu were there already (%s)",
+                 dry ? "would restore" : "restored", output_count(result->files, "file", files),
                  (unsigned long long)result->directories, (unsigned long long)result->others,
                  output_size(result->bytes, size), (unsigned long long)result->unchanged,
                  output_duration(took_ns, took));

@@ -118,7 +118,7 @@ static void print_json(const struct verify_result *result)
 static void print_summary(const struct check *check, bool data, int64_t took_ns)
 {
     const struct verify_result *result = &check->result;
-    char size[OUTPUT_SIZE], took[OUTPUT_SIZE];
+    char size[OUTPUT_SIZE], took[OUTPUT_SIZE], snapshots[OUTPUT_SIZE], archives[OUTPUT_SIZE];
 
     if (check->app->json) {
         print_json(result);
@@ -126,8 +126,9 @@ static void print_summary(const struct check *check, bool data, int64_t took_ns)
     }
     if (check->app->quiet)
         return;
-    console_line("%llu snapshots, %llu archives, %llu entries checked (%s)",
-                 (unsigned long long)result->snapshots, (unsigned long long)result->archives,
+    console_line("%s, %s, %llu entries checked (%s)",
+                 output_count(result->snapshots, "snapshot", snapshots),
+                 output_count(result->archives, "archive", archives),
                  (unsigned long long)result->entries, output_duration(took_ns, took));
     if (data)
         console_line("%llu blocks decoded, %llu digests compared, %s",
