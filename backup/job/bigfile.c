@@ -184,16 +184,17 @@ static int end_part(struct worker *worker, struct bigfile *big, uint64_t number,
     return over ? finish(units, big, err) : r;
 }
 
-/* Begins a part: its number, and whether there is anything to read. */
-static bool begin_part(struct units *units, struct bigfile *big, uint64_t *out_number)
+/* Begins a part: its number, and whether there is anything to read (1, 0 or negative). */
+static int begin_part(struct units *units, struct bigfile *big, uint64_t *out_number,
+                      struct err *err)
 {
     *out_number = big->number++;
     pthread_mutex_lock(&big->lock);
     big->begun++;
     pthread_mutex_unlock(&big->lock);
     if (units->ended)
-        return false;
-    return *out_number > 0 || fileread_open(big->scan.file);
+        return 0;
+    return *out_number > 0 ? 1 : fileread_open(big->scan.file, err);
 }
 
 static void end_of_parts(struct bigfile *big)
@@ -208,12 +209,10 @@ int bigfile_part(struct worker *worker, struct bigfile *big, struct err *err)
     struct units *units = worker->units;
     uint64_t number;
     size_t fill = 0;
-    int r = 0;
 
-    bool readable = begin_part(units, big, &number);
-    if (readable)
-        r = read_part(worker, big, &fill, err);
-    if (!readable || r < 0 || big->scan.at_end || big->scan.file->failed) {
+    int readable = begin_part(units, big, &number, err);
+    int r = readable > 0 ? read_part(worker, big, &fill, err) : readable;
+    if (readable <= 0 || r < 0 || big->scan.at_end || big->scan.file->failed) {
         end_of_parts(big);
     } else if ((r = hand_on(units, big, false, err)) < 0) {
         end_of_parts(big);

@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backup/archive/repo.h"
 #include "backup/base/bytes.h"
+#include "backup/base/cleanup.h"
 #include "backup/base/io.h"
 #include "backup/job/xattrs.h"
 #include "backup/source/srcdir.h"
@@ -57,6 +60,26 @@ void fileread_fail(struct fileread *file, const struct err *err)
     file->err = *err;
 }
 
+/* Somebody holds a lease on it (Samba, an NFS server) and is being asked to give it up: waits for
+ * that, once it is certain that this is a file. */
+static int open_leased(struct fileread *file, struct err *err)
+{
+    enum { FLAGS = O_PATH | O_NOFOLLOW };
+    CLEANUP(closep) int fd = -1;
+    struct stat st;
+    char path[64];
+
+    int r = io_openat(file->dir->fd, file->name, FLAGS, 0, &fd, err);
+    if (r < 0)
+        return r;
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, "cannot stat");
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_NOT_FOUND, "became something else while the backup ran");
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return io_openat(AT_FDCWD, path, O_RDONLY, 0, &file->fd, err);
+}
+
 static int open_quietly(struct fileread *file, struct err *err)
 {
     /* O_NONBLOCK: what was a file may be a fifo by now. */
@@ -65,27 +88,55 @@ static int open_quietly(struct fileread *file, struct err *err)
 
     if (r < 0 && err->cause == EPERM)
         r = io_openat(file->dir->fd, file->name, FLAGS, 0, &file->fd, err);
+    if (r < 0 && err->cause == EWOULDBLOCK)
+        return open_leased(file, err);
     if (r < 0 && err->cause == ELOOP)
         return err_set(err, ERR_NOT_FOUND, "became a symlink while the backup ran");
     return r;
 }
 
-bool fileread_open(struct fileread *file)
+/* That there is no descriptor left says nothing about the file: others are about to be closed. */
+static int open_patiently(struct fileread *file, struct err *err)
 {
-    struct err err;
+    enum { TRIES = 500, PAUSE_NS = 10 * 1000 * 1000 };
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    int r = open_quietly(file, err);
+
+    for (unsigned i = 0; r < 0 && srcdir_none_free(err) && i < TRIES; i++) {
+        (void)nanosleep(&pause, NULL);
+        r = open_quietly(file, err);
+    }
+    return r;
+}
+
+/* Content without its attributes is worth more than nothing. */
+static void read_xattrs(struct fileread *file)
+{
+    file->xattrs.size = 0;
+    file->bare = xattrs_of_fd(file->fd, &file->xattrs, &file->err) < 0;
+    if (file->bare)
+        file->xattrs.size = 0;
+}
+
+int fileread_open(struct fileread *file, struct err *err)
+{
+    struct err trouble;
 
     if (!file->dir)
-        return true;
-    int r = open_quietly(file, &err);
+        return 1;
+    int r = open_patiently(file, &trouble);
+    if (r < 0 && srcdir_none_free(&trouble)) {
+        *err = trouble;
+        return r;
+    }
     if (r == 0 && statx(file->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &file->st) < 0)
-        r = err_sys(&err, "cannot stat");
+        r = err_sys(&trouble, "cannot stat");
     if (r == 0 && !S_ISREG(file->st.stx_mode))
-        r = err_set(&err, ERR_NOT_FOUND, "became something else while the backup ran");
-    file->xattrs.size = 0;
-    if (r == 0)
-        r = xattrs_of_fd(file->fd, &file->xattrs, &err);
+        r = err_set(&trouble, ERR_NOT_FOUND, "became something else while the backup ran");
     if (r < 0)
-        fileread_fail(file, &err);
+        fileread_fail(file, &trouble);
+    else
+        read_xattrs(file);
     return r == 0;
 }
 
@@ -117,7 +168,9 @@ void fileread_restart(struct fileread *file)
 
 bool fileread_region(const struct fileread *file, uint64_t at, uint64_t *out_end)
 {
-    *out_end = UINT64_MAX;
+    /* As far as it went when it was opened: one that grows for ever would be read for ever.  Those
+     * of the kernel have no size and end somewhere. */
+    *out_end = file->dir && file->st.stx_size > 0 ? file->st.stx_size : UINT64_MAX;
     if (!file->dir || file->st.stx_blocks * 512 >= file->st.stx_size)
         return true;
     off_t data = lseek(file->fd, (off_t)at, SEEK_DATA);

@@ -43,6 +43,7 @@ struct fileread {
     bool changed;  /* while it was read, again and again */
     bool vanished; /* not there any more: not an error */
     bool more;     /* extents so far: the file is not done */
+    bool bare;     /* its attributes could not be read: `err` says why */
     bool failed;
     struct err err;
 };
@@ -51,8 +52,9 @@ struct fileread *fileread_new(struct srcdir *dir, const char *name, uint64_t siz
 void fileread_free(struct fileread *file); /* NULL is allowed */
 
 /* Opens the file, without following a symlink and without touching its atime; `st` and `xattrs` are
- * filled in.  A failure is noted in the file. */
-bool fileread_open(struct fileread *file);
+ * filled in.  1: open; 0: it cannot be read, which is noted in the file.  Negative: no file at all
+ * can be opened any more. */
+int fileread_open(struct fileread *file, struct err *err);
 /* Whether the file is still as fileread_open() found it, with `got` bytes. */
 bool fileread_unchanged(const struct fileread *file, uint64_t got);
 void fileread_fail(struct fileread *file, const struct err *err);

@@ -1,7 +1,9 @@
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "backup/base/io.h"
+#include "backup/base/progress.h"
 #include "backup/job/units_internal.h"
 
 struct scan scan_start(struct fileread *file)
@@ -9,16 +11,41 @@ struct scan scan_start(struct fileread *file)
     return (struct scan){.file = file};
 }
 
+/* Standard input may have nothing to say for as long as it likes: whoever wants to stop need not
+ * wait for it. */
+static int read_stream(struct worker *worker, int fd, uint8_t *out, size_t count, size_t *out_got,
+                       struct err *err)
+{
+    enum { LOOK_UP_MS = 250 };
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    size_t got = 0;
+
+    while (got < count) {
+        if (progress_cancelled(worker->units->options.progress))
+            return err_set(err, ERR_CANCELLED, "interrupted");
+        if (poll(&ready, 1, LOOK_UP_MS) <= 0)
+            continue;
+        ssize_t n = read(fd, out + got, count - got);
+        if (n == 0)
+            break;
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return err_sys(err, "read");
+        got += n > 0 ? (size_t)n : 0;
+    }
+    *out_got = got;
+    return 0;
+}
+
 /* Fewer bytes than asked for arrive at the end of the file only. */
-static int read_some(const struct scan *scan, uint8_t *out, size_t count, size_t *out_got,
-                     struct err *err)
+static int read_some(struct worker *worker, const struct scan *scan, uint8_t *out, size_t count,
+                     size_t *out_got, struct err *err)
 {
     const struct fileread *file = scan->file;
 
     if (!file->dir)
-        return io_read_full(file->fd, out, count, out_got, err);
+        return read_stream(worker, file->fd, out, count, out_got, err);
     ssize_t got = pread(file->fd, out, count, (off_t)scan->offset);
-    if (got >= 0 && ((size_t)got == count || scan->offset + (uint64_t)got >= file->st.stx_size)) {
+    if (got == 0 || (got > 0 && (size_t)got == count)) {
         *out_got = (size_t)got; /* the usual case, in one system call */
         return 0;
     }
@@ -79,14 +106,14 @@ static int begin_region(struct worker *worker, struct scan *scan, struct err *er
 }
 
 /* Reads on within the region. */
-static int read_region(struct scan *scan, uint8_t *buffer, size_t capacity, size_t *fill,
-                       struct err *err)
+static int read_region(struct worker *worker, struct scan *scan, uint8_t *buffer, size_t capacity,
+                       size_t *fill, struct err *err)
 {
     size_t want = capacity - *fill, got = 0;
 
     if (want > scan->region_end - scan->offset)
         want = (size_t)(scan->region_end - scan->offset);
-    int r = read_some(scan, buffer + *fill, want, &got, err);
+    int r = read_some(worker, scan, buffer + *fill, want, &got, err);
     if (r < 0)
         return r;
     *fill += got;
@@ -116,7 +143,7 @@ int scan_fill(struct worker *worker, struct scan *scan, uint8_t *buffer, size_t 
             r = begin_region(worker, scan, err);
             continue;
         }
-        if (read_region(scan, buffer, capacity, fill, &trouble) < 0) {
+        if (read_region(worker, scan, buffer, capacity, fill, &trouble) < 0) {
             fileread_fail(scan->file, &trouble);
             scan->at_end = true;
             break;

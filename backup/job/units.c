@@ -13,7 +13,13 @@
 #include "backup/job/units_internal.h"
 
 /* Sixteen read small files cold twice as fast as one (docs/decisions/workers.md). */
-enum { WORKERS_MIN = 16, QUEUE_BOUND = 8192, UNITS_WAITING = 48, FILES_UNDER_WAY = 8192 };
+enum {
+    WORKERS_MIN = 16,
+    WORKERS_MAX = 64,
+    QUEUE_BOUND = 8192,
+    UNITS_WAITING = 48,
+    FILES_UNDER_WAY = 8192
+};
 
 int units_error(struct units *units, struct err *err)
 {
@@ -53,7 +59,8 @@ void units_enqueue(struct units *units, struct unit *unit)
     pthread_mutex_lock(&units->lock);
     units->waiting++;
     pthread_mutex_unlock(&units->lock);
-    queue_push(units->queue, unit);
+    if (!queue_push(units->queue, unit))
+        queue_push_front(units->queue, unit); /* the end: whoever pops it gives its files back */
 }
 
 void units_put_back(struct units *units, struct unit *unit)
@@ -62,49 +69,6 @@ void units_put_back(struct units *units, struct unit *unit)
     units->waiting++;
     pthread_mutex_unlock(&units->lock);
     queue_push_front(units->queue, unit);
-}
-
-/* One try at one file of a batch.  Its pieces and bytes stay behind those that are there. */
-static int read_once(struct worker *worker, struct scan *scan, size_t *fill, struct err *err)
-{
-    size_t cut = *fill;
-
-    if (!fileread_open(scan->file))
-        return 0;
-    return scan_fill(worker, scan, worker->buffer, BUFFER_SIZE, fill, &cut, err);
-}
-
-enum read_result { READ_DONE, READ_NO_ROOM };
-
-/* Reads a file until it holds still.  READ_NO_ROOM: it does not fit behind the others. */
-static int read_file(struct worker *worker, struct fileread *file, size_t *fill, struct err *err)
-{
-    size_t start = *fill, pieces = worker->pieces.count;
-
-    for (unsigned tries = 0; tries < READ_TRIES; tries++) {
-        struct scan scan = scan_start(file);
-        *fill = start;
-        worker->pieces.count = pieces;
-        fileread_restart(file);
-        int r = read_once(worker, &scan, fill, err);
-        if (r < 0)
-            return r;
-        if (file->failed)
-            break;
-        if (!scan.at_end) {
-            *fill = start;
-            worker->pieces.count = pieces;
-            return READ_NO_ROOM;
-        }
-        file->changed = !fileread_unchanged(file, scan.offset);
-        if (!file->changed)
-            return READ_DONE;
-    }
-    if (file->failed) {
-        *fill = start;
-        worker->pieces.count = pieces;
-    }
-    return READ_DONE;
 }
 
 /* Stores and folds what the worker has read; at most as many at once as there are cores. */
@@ -118,79 +82,6 @@ int units_store(struct worker *worker, struct err *err)
     if (r == 0)
         r = pieces_store(worker, err);
     sem_post(&units->cores);
-    return r;
-}
-
-static void give_all(struct units *units, struct fileread **files, const struct err *failure)
-{
-    while (*files) {
-        struct fileread *file = *files;
-        *files = file->next;
-        if (failure)
-            fileread_fail(file, failure);
-        fileread_close(file);
-        units_give(units, file);
-    }
-}
-
-/* Stores what was read so far, and gives back the files that it belongs to. */
-static int finish_read(struct worker *worker, struct fileread **files, size_t *fill,
-                       struct err *err)
-{
-    struct units *units = worker->units;
-
-    int r = units_store(worker, err);
-    if (r == 0)
-        r = pieces_fold(worker, worker->pieces.at, worker->pieces.count, err);
-    units->bytes_read += *fill;
-    progress_add(units->options.progress, 0, *fill);
-    worker->pieces.count = 0;
-    *fill = 0;
-    if (r == 0)
-        give_all(units, files, NULL);
-    return r;
-}
-
-/* One file of a batch: read, or made a big one when it has outgrown a batch. */
-static int take_file(struct worker *worker, struct fileread *file, struct fileread **read,
-                     struct fileread ***tail, size_t *fill, struct err *err)
-{
-    int r = read_file(worker, file, fill, err);
-
-    if (r == READ_NO_ROOM && *fill > 0) {
-        r = finish_read(worker, read, fill, err);
-        *tail = read;
-        if (r == 0)
-            r = read_file(worker, file, fill, err);
-    }
-    if (r == READ_NO_ROOM) {
-        fileread_restart(file);
-        return bigfile_begin(worker->units, file, err);
-    }
-    file->next = NULL;
-    **tail = file;
-    *tail = &file->next;
-    return r;
-}
-
-static int run_batch(struct worker *worker, struct unit *unit, struct err *err)
-{
-    struct fileread *read = NULL, **tail = &read;
-    size_t fill = 0;
-    int r = units_error(worker->units, err);
-
-    while (r == 0 && unit->files) {
-        struct fileread *file = unit->files;
-        unit->files = file->next;
-        r = take_file(worker, file, &read, &tail, &fill, err);
-    }
-    if (r == 0)
-        r = finish_read(worker, &read, &fill, err);
-    if (r < 0) {
-        units_fail(worker->units, err);
-        give_all(worker->units, &read, err);
-        give_all(worker->units, &unit->files, err);
-    }
     return r;
 }
 
@@ -213,7 +104,7 @@ static void *work(void *argument)
             units_fail(units, &err);
         }
         worker->pieces.count = 0; /* what the unit before left there belongs to other files */
-        int r = unit->big ? bigfile_part(worker, unit->big, &err) : run_batch(worker, unit, &err);
+        int r = unit->big ? bigfile_part(worker, unit->big, &err) : units_batch(worker, unit, &err);
         if (r < 0)
             units_fail(units, &err);
         free(unit);
@@ -250,7 +141,9 @@ static int start_workers(struct units *units, size_t count, struct err *err)
 int units_new(const struct units_options *options, struct units **out, struct err *err)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t count = cores > WORKERS_MIN ? (size_t)cores : WORKERS_MIN;
+    size_t count = cores < WORKERS_MIN   ? WORKERS_MIN
+                   : cores > WORKERS_MAX ? WORKERS_MAX
+                                         : (size_t)cores;
     struct units *units = calloc(1, sizeof(*units));
 
     if (!units)
@@ -263,6 +156,7 @@ int units_new(const struct units_options *options, struct units **out, struct er
     chunker_init(&units->chunker, keyring_gear_key(options->repo->keyring));
     units->queue = queue_new(QUEUE_BOUND, count);
     units->workers = calloc(count, sizeof(*units->workers));
+    units->worker_room = count;
     int r = units->queue && units->workers ? start_workers(units, count, err)
                                            : err_set(err, ERR_NOMEM, "no memory for workers");
     if (r < 0) {
@@ -283,16 +177,18 @@ static void free_worker(struct worker *worker)
 
 void units_free(struct units *units)
 {
+    struct err over;
+
     if (!units)
         return;
+    /* What still waits is given back unread; without this it would all be read first. */
+    err_set(&over, ERR_CANCELLED, "the run is over");
+    units_fail(units, &over);
     if (units->queue)
         queue_close(units->queue);
     for (size_t i = 0; i < units->worker_count; i++)
         pthread_join(units->workers[i].thread, NULL);
-    /* One that was being started when memory ran out has no thread: it is the next one. */
-    for (size_t i = 0; units->workers && i <= units->worker_count && i < WORKERS_MIN; i++)
-        free_worker(&units->workers[i]);
-    for (size_t i = WORKERS_MIN; i < units->worker_count; i++)
+    for (size_t i = 0; units->workers && i < units->worker_room; i++)
         free_worker(&units->workers[i]);
     while (units->done) {
         struct fileread *gone = units->done;

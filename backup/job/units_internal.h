@@ -1,5 +1,5 @@
-/* units_internal — shared by units.c (who does what when), scan.c (reading and cutting) and
- * pieces.c (storing). */
+/* units_internal — shared by units.c (who does what when), units_batch.c (many small files), scan.c
+ * (reading and cutting) and pieces.c (storing). */
 #pragma once
 
 #include <pthread.h>
@@ -93,8 +93,8 @@ struct units {
     struct queue *queue;
     sem_t cores; /* who computes */
     struct worker *workers;
-    size_t worker_count;
-    struct unit *filling; /* the walk's: the batch being gathered */
+    size_t worker_count, worker_room; /* started; made room for */
+    struct unit *filling;             /* the walk's: the batch being gathered */
     _Atomic uint64_t bytes_read;
     _Atomic bool ended;   /* `error` is set */
     pthread_mutex_t lock; /* guards what follows */
@@ -111,6 +111,8 @@ void units_give(struct units *units, struct fileread *file);
 void units_enqueue(struct units *units, struct unit *unit);
 void units_put_back(struct units *units, struct unit *unit);
 int units_store(struct worker *worker, struct err *err);
+/* units_batch.c: reads and stores the files of a batch; gives them all back, failed or not. */
+int units_batch(struct worker *worker, struct unit *unit, struct err *err);
 
 /* scan.c: reads into buffer[*fill … capacity) and appends pieces; stops at the file's end or a full
  * buffer.  *cut is where the bytes begin that are not in a piece yet.  A source error fails the

@@ -56,6 +56,11 @@ int srcdir_open_parent(const struct srcdir *child, uint64_t device, uint64_t ino
     return 0;
 }
 
+bool srcdir_none_free(const struct err *err)
+{
+    return err->cause == EMFILE || err->cause == ENFILE;
+}
+
 struct srcdir *srcdir_ref(struct srcdir *dir)
 {
     atomic_fetch_add_explicit(&dir->refs, 1, memory_order_relaxed);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct err;
@@ -28,5 +29,7 @@ int srcdir_open(const struct srcdir *parent, const char *name, struct srcdir **o
 /* The parent of an open directory, which has to be the one with these numbers. */
 int srcdir_open_parent(const struct srcdir *child, uint64_t device, uint64_t inode,
                        struct srcdir **out, struct err *err);
+/* Whether a failure to open something is for want of descriptors: it can be tried again. */
+bool srcdir_none_free(const struct err *err);
 struct srcdir *srcdir_ref(struct srcdir *dir);
 void srcdir_unref(struct srcdir *dir); /* NULL is allowed */
