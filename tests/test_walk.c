@@ -91,7 +91,7 @@ static const char *walk_all(struct fixture *fixture, const struct rules *rules,
         (void)snprintf(paths[i], sizeof(paths[i]), "%s%s", fixture->top, names[i]);
         pointers[i] = paths[i];
     }
-    struct walk_options options = {pointers, count, rules, trouble, left_out, fixture};
+    struct walk_options options = {pointers, count, rules, trouble, left_out, NULL, fixture};
     fixture->used = 0;
     assert_true(walk_new(&options, &walk, &err) == 0);
     for (;;) {
@@ -219,7 +219,7 @@ static void three_thousand_levels_are_walked(void **state)
     struct err err;
     unsigned entered = 0, left = 0, files = 0;
     const char *paths[] = {fixture->top};
-    struct walk_options options = {paths, 1, &rules, trouble, left_out, fixture};
+    struct walk_options options = {paths, 1, &rules, trouble, left_out, NULL, fixture};
 
     int fd = open(fixture->top, O_RDONLY | O_DIRECTORY);
     for (unsigned i = 0; i < LEVELS; i++) {

@@ -223,6 +223,16 @@ static int publish(const struct backup_options *options, struct root *root, stru
     return r;
 }
 
+/* What this run wrote: until the root was there, a pruner had to take it for garbage. */
+static void note_own(struct attempt *attempt)
+{
+    const struct root *root = &attempt->result->root;
+
+    for (size_t i = 0; i < root->archive_count; i++)
+        references_note(&attempt->references,
+                        idtable_find(attempt->options->repo->ids, &root->archives[i].id));
+}
+
 /* Whether a mark that came meanwhile stands on something that the snapshot refers to. */
 static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err)
 {
@@ -233,6 +243,7 @@ static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err
         attempt->refused = before;
         return err_set(err, ERR_NOMEM, "no memory for the marks");
     }
+    note_own(attempt);
     int r = store_list(attempt->options->repo->store, "marks/", note_mark, attempt, err);
     uint32_t count = idtable_count(attempt->options->repo->ids);
     for (uint32_t i = 0; r == 0 && i < count; i++)

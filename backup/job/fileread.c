@@ -26,7 +26,7 @@ struct fileread *fileread_new(struct srcdir *dir, const char *name, uint64_t siz
         return NULL;
     }
     file->dir = dir ? srcdir_ref(dir) : NULL;
-    file->fd = -1;
+    file->fd = dir ? -1 : STDIN_FILENO;
     file->size = size;
     file->owner = owner;
     file->xattrs.limit = XATTRS_SET_MAX;
@@ -40,12 +40,18 @@ void fileread_close(struct fileread *file)
     file->fd = -1;
 }
 
+void fileread_detach(struct fileread *file)
+{
+    fileread_close(file);
+    srcdir_unref(file->dir);
+    file->dir = NULL;
+}
+
 void fileread_free(struct fileread *file)
 {
     if (!file)
         return;
-    fileread_close(file);
-    srcdir_unref(file->dir);
+    fileread_detach(file);
     buf_clear(&file->xattrs);
     free(file->extents);
     free(file->name);
@@ -114,8 +120,6 @@ static void read_xattrs(struct fileread *file)
 {
     file->xattrs.size = 0;
     file->bare = xattrs_of_fd(file->fd, &file->xattrs, &file->err) < 0;
-    if (file->bare)
-        file->xattrs.size = 0;
 }
 
 int fileread_open(struct fileread *file, struct err *err)
@@ -129,7 +133,8 @@ int fileread_open(struct fileread *file, struct err *err)
         *err = trouble;
         return r;
     }
-    if (r == 0 && statx(file->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &file->st) < 0)
+    if (r == 0 &&
+        statx(file->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &file->st) < 0)
         r = err_sys(&trouble, "cannot stat");
     if (r == 0 && !S_ISREG(file->st.stx_mode))
         r = err_set(&trouble, ERR_NOT_FOUND, "became something else while the backup ran");

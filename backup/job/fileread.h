@@ -28,7 +28,7 @@ struct srcdir;
 struct fileread {
     struct fileread *next; /* in a unit, then in the list of what is done */
     void *owner;           /* the walk's */
-    struct srcdir *dir;    /* NULL: `fd` is given (standard input) */
+    struct srcdir *dir;    /* NULL: standard input */
     char *name;
     int fd;        /* open while it is read in parts; else -1 */
     uint64_t size; /* as the walk saw it */
@@ -59,6 +59,8 @@ int fileread_open(struct fileread *file, struct err *err);
 bool fileread_unchanged(const struct fileread *file, uint64_t got);
 void fileread_fail(struct fileread *file, const struct err *err);
 void fileread_close(struct fileread *file);
+/* Lets go of the directory: what was found is kept, the file cannot be opened any more. */
+void fileread_detach(struct fileread *file);
 /* Back to the beginning, to be read again. */
 void fileread_restart(struct fileread *file);
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "backup/archive/writer.h"
@@ -17,12 +18,15 @@
 #include "backup/source/srcdir.h"
 #include "backup/source/walk.h"
 
-enum { TICK_NS = 10 * 1000 * 1000 }; /* the coarsest clock that files are stamped with */
-
-static bool is_source(const struct ingest *ingest, const char *path)
+/* Whether somebody asked for this path: it is a source or leads to one. */
+static bool leads_to_source(const struct ingest *ingest, const char *path)
 {
-    for (size_t i = 0; i < ingest->options.source->path_count; i++)
-        if (strcmp(ingest->options.source->paths[i], path) == 0)
+    const struct backup_source *source = ingest->options.source;
+    size_t size = strlen(path);
+
+    for (size_t i = 0; i < source->path_count; i++)
+        if (strncmp(source->paths[i], path, size) == 0 &&
+            (source->paths[i][size] == 0 || source->paths[i][size] == '/' || size == 1))
             return true;
     return false;
 }
@@ -31,7 +35,7 @@ static void report(struct ingest *ingest, const char *path, const struct err *fa
 {
     const struct backup_options *backup = ingest->options.backup;
 
-    if (failure->code == ERR_NOT_FOUND && !is_source(ingest, path)) {
+    if (failure->code == ERR_NOT_FOUND && !leads_to_source(ingest, path)) {
         ingest->options.result->vanished++;
         backup->note(backup->context, path, "vanished while the backup ran");
         return;
@@ -59,6 +63,12 @@ static void walk_trouble(void *context, const char *path, const struct err *fail
     report(context, path, failure);
 }
 
+/* The walk is out of descriptors: those of the files that are still being read come free. */
+static int walk_relieve(void *context, struct err *err)
+{
+    return ingest_drain(context, true, err);
+}
+
 static void walk_left_out(void *context, const char *path, const char *reason)
 {
     struct ingest *ingest = context;
@@ -67,65 +77,9 @@ static void walk_left_out(void *context, const char *path, const char *reason)
     ingest->options.backup->note(ingest->options.backup->context, path, reason);
 }
 
-/* A file is done, well or not; or a portion of its extents. */
-static int take_done(struct ingest *ingest, struct fileread *file, struct err *err)
-{
-    struct slot *slot = file->owner;
-    bool failed = file->failed;
-    int r = 0;
-
-    if (file->more) {
-        if (!slot->content)
-            r = contentwriter_new(ingest->options.treewriter, &slot->content, err);
-        for (size_t i = 0; r == 0 && i < file->extent_count; i++)
-            r = contentwriter_add(slot->content, &file->extents[i], err);
-        fileread_free(file);
-        return r;
-    }
-    /* Files that were on their way when the repository failed are no trouble of the source's. */
-    if (failed && (r = units_error(ingest->options.units, err)) < 0) {
-        fileread_free(file);
-        return r;
-    }
-    if (failed)
-        ingest_trouble(ingest, slot->frame, slot->name, &file->err);
-    else if (file->changed)
-        ingest->options.result->changed++;
-    r = failed ? 0 : ingest_set_content(ingest, slot, file, err);
-    if (r == 0 && slot->group)
-        r = ingest_link_settle(ingest, slot, failed ? &file->err : NULL, err);
-    if (failed)
-        fileread_free(file);
-    slot->dropped = failed;
-    slot->ready = true;
-    return r < 0 ? r : ingest_advance(ingest, slot->frame, err);
-}
-
-/* Takes what the workers have done; waits for them while they, or too many entries, are behind. */
-int ingest_drain(struct ingest *ingest, bool all, struct err *err)
-{
-    struct units *units = ingest->options.units;
-
-    for (;;) {
-        bool wait = all || ingest->waiting > WAITING_MAX || units_busy(units);
-        int r = units_error(units, err);
-        if (r == 0 && progress_cancelled(ingest->options.backup->progress))
-            r = err_set(err, ERR_CANCELLED, "interrupted");
-        if (r == 0 && wait)
-            r = units_flush(units, err);
-        if (r < 0)
-            return r;
-        struct fileread *file = units_done(units, wait);
-        if (!file)
-            return units_error(units, err);
-        if ((r = take_done(ingest, file, err)) < 0)
-            return r;
-    }
-}
-
 /* Taken over from the snapshot before, with what the walk sees of it now. */
 static int take_over(struct ingest *ingest, struct frame *frame, const struct entry *old,
-                     const struct entry *now, struct err *err)
+                     const struct entry *now, const struct statx *st, struct err *err)
 {
     struct tree_position position;
     bool same = ingest_same_attributes(old, now) &&
@@ -142,7 +96,7 @@ static int take_over(struct ingest *ingest, struct frame *frame, const struct en
     if (entry.shared && !same && ingest->options.treewriter)
         r = treewriter_put_inode(ingest->options.treewriter, &entry, &entry.place, err);
     if (r == 0 && entry.shared)
-        r = ingest_link_known(ingest, &entry, err);
+        r = ingest_link_known(ingest, link_key_of(st), &entry, err);
     if (r == 0)
         r = ingest_add(ingest, frame, &entry, same ? &position : NULL, err);
     progress_add(ingest->options.backup->progress, 1, old->size);
@@ -156,14 +110,10 @@ static int read_file(struct ingest *ingest, struct frame *frame, const struct wa
 
     int r = ingest_wait(ingest, frame, entry, &slot, err);
     if (r == 0 && entry->shared)
-        r = ingest_link_new(ingest, entry, &slot->group, err);
+        r = ingest_link_new(ingest, link_key_of(&item->st), &slot->group, err);
     if (r < 0)
         return r;
-    struct fileread *file = fileread_new(item->parent, item->name, item->st.stx_size, slot);
-    if (!file)
-        return err_set(err, ERR_NOMEM, "no memory for a file");
-    ingest->options.result->files_read++;
-    return units_submit(ingest->options.units, file, err);
+    return ingest_submit(ingest, slot, item->parent, err);
 }
 
 static int read_target(const struct walk_item *item, char *out, struct entry *entry,
@@ -173,6 +123,8 @@ static int read_target(const struct walk_item *item, char *out, struct entry *en
 
     if (size < 0)
         return err_sys(err, "cannot read symlink");
+    if (size == 0 || memchr(out, 0, (size_t)size))
+        return err_set(err, ERR_SYSTEM, "a symlink that leads nowhere");
     if (size > ENTRY_TARGET_MAX)
         return err_set(err, ERR_TOO_LARGE, "a symlink longer than %d bytes", ENTRY_TARGET_MAX);
     entry->target = out;
@@ -202,28 +154,28 @@ static int add_special(struct ingest *ingest, struct frame *frame, const struct 
     if (r == 0 && entry->shared && ingest->options.treewriter)
         r = treewriter_put_inode(ingest->options.treewriter, entry, &entry->place, err);
     if (r == 0 && entry->shared)
-        r = ingest_link_known(ingest, entry, err);
+        r = ingest_link_known(ingest, link_key_of(&item->st), entry, err);
     return r < 0 ? r : ingest_add(ingest, frame, entry, NULL, err);
 }
 
 /* One more name of a file that was met before.  *out_done: nothing else is to be done with it. */
-static int add_link(struct ingest *ingest, struct frame *frame, struct entry *entry, bool *out_done,
-                    struct err *err)
+static int add_link(struct ingest *ingest, struct frame *frame, const struct walk_item *item,
+                    struct entry *entry, bool *out_done, struct err *err)
 {
     struct linkgroup *group;
     struct slot *slot;
     bool known;
 
     *out_done = false;
-    int r = ingest_link(ingest, entry, &known, &group, err);
-    if (r < 0 || (!known && !group))
-        return r;
+    ingest_link(ingest, link_key_of(&item->st), entry, &known, &group);
+    if (!known && !group)
+        return 0;
     *out_done = true;
     progress_add(ingest->options.backup->progress, 1, 0);
     if (group) {
-        r = ingest_wait(ingest, frame, entry, &slot, err);
+        int r = ingest_wait(ingest, frame, entry, &slot, err);
         if (r == 0)
-            ingest_link_join(group, slot);
+            ingest_link_join(ingest, group, slot, item->parent);
         return r;
     }
     /* Where the snapshot before has this name for the same inode item, its leaf may stay. */
@@ -239,21 +191,17 @@ static int take_entry(struct ingest *ingest, const struct walk_item *item, struc
 {
     struct frame *frame = ingest->frame;
     struct entry entry;
-    bool done = false, holds = false;
+    bool done = false;
     int r = 0;
 
     entry_from_statx(&entry, item->name, &item->st);
     if (entry.shared)
-        r = add_link(ingest, frame, &entry, &done, err);
+        r = add_link(ingest, frame, item, &entry, &done, err);
     if (r < 0 || done)
         return r;
     const struct entry *old = ingest_old(ingest, frame, item->name);
-    if (old)
-        r = ingest_content_holds(ingest, old, &item->st, &holds, err);
-    if (r < 0)
-        return r;
-    if (holds)
-        return take_over(ingest, frame, old, &entry, err);
+    if (old && ingest_content_holds(ingest, old, &item->st))
+        return take_over(ingest, frame, old, &entry, &item->st, err);
     if (entry.type == ENTRY_FILE)
         return read_file(ingest, frame, item, &entry, err);
     return add_special(ingest, frame, item, &entry, err);
@@ -262,21 +210,20 @@ static int take_entry(struct ingest *ingest, const struct walk_item *item, struc
 /* A directory's attributes: those of before where the ctime says that nothing changed. */
 static int directory_xattrs(struct ingest *ingest, const struct walk_item *item,
                             const struct entry *old, struct entry *entry, struct buf *xattrs,
-                            struct err *err)
+                            bool *out_holds, struct err *err)
 {
     struct err trouble;
-    bool holds = false;
 
-    int r = old ? ingest_content_holds(ingest, old, &item->st, &holds, err) : 0;
-    if (r < 0)
-        return r;
-    if (holds) {
+    *out_holds = old && ingest_content_holds(ingest, old, &item->st);
+    if (*out_holds) {
         entry->flags |= old->flags & ENTRY_XATTRS;
         entry->xattrs = old->xattrs;
         return 0;
     }
-    if (xattrs_of_fd(item->dir->fd, xattrs, &trouble) < 0)
+    if (xattrs_of_fd(item->dir->fd, xattrs, &trouble) < 0) {
         ingest_trouble(ingest, ingest->frame, item->name, &trouble);
+        entry->flags |= ENTRY_CHANGED; /* what is missing is tried again */
+    }
     return ingest_set_xattrs(ingest, entry, xattrs, err);
 }
 
@@ -287,18 +234,19 @@ static int enter_directory(struct ingest *ingest, const struct walk_item *item, 
     const struct entry *old = ingest_old(ingest, parent, item->name);
     struct entry entry;
     struct slot *slot;
+    bool holds;
 
     if (old && old->type != ENTRY_DIRECTORY)
         old = NULL;
     entry_from_statx(&entry, item->name, &item->st);
     entry.flags |= item->partial ? ENTRY_PARTIAL : 0;
-    int r = directory_xattrs(ingest, item, old, &entry, &xattrs, err);
+    int r = directory_xattrs(ingest, item, old, &entry, &xattrs, &holds, err);
     if (r == 0)
         r = ingest_wait(ingest, parent, &entry, &slot, err);
     if (r < 0)
         return r;
     if (old) {
-        slot->has_same = ingest_same_attributes(old, &entry);
+        slot->has_same = holds && ingest_same_attributes(old, &entry);
         tree_position(parent->old, &slot->same);
         slot->old_directory = old->directory;
         slot->old_below_entries = old->below_entries;
@@ -327,6 +275,8 @@ static int leave_directory(struct ingest *ingest, struct err *err)
 
     ingest->frame = left->parent;
     left->ended = true;
+    tree_close(STEAL(left->old)); /* it may wait for its files: the old leaves need not */
+    left->old_entry = NULL;
     return ingest_advance(ingest, left, err);
 }
 
@@ -376,6 +326,7 @@ static int run_walk(struct ingest *ingest, struct err *err)
         .rules = &source->rules,
         .trouble = walk_trouble,
         .left_out = walk_left_out,
+        .relieve = walk_relieve,
         .context = ingest,
     };
 
@@ -385,13 +336,25 @@ static int run_walk(struct ingest *ingest, struct err *err)
     return r < 0 ? r : walk_all(ingest, err);
 }
 
+/* A quarter of the descriptors: the rest is for the walk, the workers and the repository. */
+static size_t held_max(void)
+{
+    enum { LEAST = 4, MOST = 2048 };
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / 4 < LEAST)
+        return LEAST;
+    return files.rlim_cur / 4 < MOST ? (size_t)files.rlim_cur / 4 : MOST;
+}
+
 static int start(struct ingest *ingest, struct err *err)
 {
     const struct backup_source *source = ingest->options.source;
     const char *tmp = getenv("TMPDIR");
 
+    ingest->held_max = held_max();
     ingest->path.limit = 256 * 1024 * 1024;
-    ingest->trusted_ns = source->previous ? source->previous->start_ns - TICK_NS : 0;
+    ingest->trusted_ns = source->previous ? source->previous->start_ns : 0;
     ingest->codec = codec_new(ingest->options.backup->level);
     if (!ingest->codec)
         return err_set(err, ERR_NOMEM, "no memory for an encoder");

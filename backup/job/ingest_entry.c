@@ -6,6 +6,7 @@
 #include "backup/archive/writer.h"
 #include "backup/base/buf.h"
 #include "backup/base/clock.h"
+#include "backup/base/log.h"
 #include "backup/job/baseline.h"
 #include "backup/job/dedup.h"
 #include "backup/job/fileread.h"
@@ -33,6 +34,12 @@ static enum entry_type type_of(uint16_t mode)
     }
 }
 
+/* A file system of somebody's own may say what no clock says. */
+static uint32_t nanoseconds(const struct statx_timestamp *time)
+{
+    return time->tv_nsec < NS_PER_SECOND ? time->tv_nsec : NS_PER_SECOND - 1;
+}
+
 void entry_from_statx(struct entry *out, const char *name, const struct statx *st)
 {
     bool device = S_ISCHR(st->stx_mode) || S_ISBLK(st->stx_mode);
@@ -45,9 +52,9 @@ void entry_from_statx(struct entry *out, const char *name, const struct statx *s
         .uid = st->stx_uid,
         .gid = st->stx_gid,
         .mtime_s = st->stx_mtime.tv_sec,
-        .mtime_ns = st->stx_mtime.tv_nsec,
+        .mtime_ns = nanoseconds(&st->stx_mtime),
         .ctime_s = st->stx_ctime.tv_sec,
-        .ctime_ns = st->stx_ctime.tv_nsec,
+        .ctime_ns = nanoseconds(&st->stx_ctime),
         .inode = st->stx_ino,
         .device = makedev(st->stx_dev_major, st->stx_dev_minor),
         .links = S_ISDIR(st->stx_mode) ? 1 : st->stx_nlink,
@@ -74,64 +81,69 @@ bool ingest_usable(struct ingest *ingest, uint32_t archive)
 }
 
 /* Every archive that the content lies in can still be referred to. */
-static int content_usable(struct ingest *ingest, const struct content *content, bool *out,
-                          struct err *err)
+static bool content_usable(struct ingest *ingest, const struct content *content)
 {
     struct content_cursor cursor;
     struct extent extent;
     uint64_t start;
+    struct err err;
 
-    *out = content->form != CONTENT_TREE || ingest_usable(ingest, content->place.archive);
-    if (content->form == CONTENT_NONE || content->form == CONTENT_INLINE || !*out)
-        return 0;
-    if (content->form == CONTENT_ONE) {
-        *out = ingest_usable(ingest, content->place.archive);
-        return 0;
+    if (content->form == CONTENT_NONE || content->form == CONTENT_INLINE)
+        return true;
+    if (content->form != CONTENT_LIST && !ingest_usable(ingest, content->place.archive))
+        return false;
+    if (content->form == CONTENT_ONE)
+        return true;
+    bool usable = true;
+    int r = content_open(&cursor, ingest->options.blocks, content, 0, &err);
+    if (r == 0) {
+        while (usable && (r = content_next(&cursor, &extent, &start, &err)) == 1)
+            usable = ingest_usable(ingest, extent.place.archive);
+        content_close(&cursor);
     }
-    int r = content_open(&cursor, ingest->options.blocks, content, 0, err);
-    while (r == 0 && *out && (r = content_next(&cursor, &extent, &start, err)) == 1) {
-        *out = ingest_usable(ingest, extent.place.archive);
-        r = 0;
-    }
-    content_close(&cursor);
-    return r < 0 ? r : 0;
+    if (r < 0)
+        log_debug("a list of extents is damaged, so its file is read again: %s", err.text);
+    return usable && r >= 0;
 }
 
-int ingest_content_holds(struct ingest *ingest, const struct entry *old, const struct statx *st,
-                         bool *out, struct err *err)
+/*
+ * Whether it may have changed after it was read and yet have kept its ctime: what changed in the
+ * same moment as it was read.  The clock that files are stamped with ticks every 10 ms at worst; a
+ * file system that keeps whole seconds only rounds down by up to two.
+ */
+static bool too_fresh(const struct ingest *ingest, const struct entry *now)
+{
+    enum { TICK_NS = 10 * 1000 * 1000, WHOLE_SECONDS = 2 };
+    int64_t trusted = ingest->trusted_ns - TICK_NS;
+    int64_t seconds = trusted / NS_PER_SECOND, ns = trusted % NS_PER_SECOND;
+
+    if (now->ctime_ns == 0)
+        return now->ctime_s >= seconds - WHOLE_SECONDS;
+    return now->ctime_s > seconds || (now->ctime_s == seconds && now->ctime_ns >= ns);
+}
+
+bool ingest_content_holds(struct ingest *ingest, const struct entry *old, const struct statx *st)
 {
     struct entry now;
-    bool xattrs = false;
 
     entry_from_statx(&now, "", st);
-    *out = false;
     if (ingest->options.backup->force || old->type != now.type || old->flags & ENTRY_CHANGED)
-        return 0;
+        return false;
     if (old->size != now.size || old->inode != now.inode || old->mtime_s != now.mtime_s ||
         old->mtime_ns != now.mtime_ns || old->ctime_s != now.ctime_s ||
-        old->ctime_ns != now.ctime_ns)
-        return 0;
-    /* What changed in the moment in which it was read last may have changed again within one tick
-     * of the clock. */
-    if (now.ctime_s > ingest->trusted_ns / NS_PER_SECOND ||
-        (now.ctime_s == ingest->trusted_ns / NS_PER_SECOND &&
-         now.ctime_ns >= ingest->trusted_ns % NS_PER_SECOND))
-        return 0;
-    int r = content_usable(ingest, &old->content, out, err);
-    if (r == 0 && *out) {
-        r = content_usable(ingest, &old->xattrs, &xattrs, err);
-        *out = xattrs;
-    }
-    return r;
+        old->ctime_ns != now.ctime_ns || too_fresh(ingest, &now))
+        return false;
+    return content_usable(ingest, &old->content) && content_usable(ingest, &old->xattrs);
 }
 
+/* The number of a device says little: it changes from one boot to the next. */
 bool ingest_same_attributes(const struct entry *old, const struct entry *now)
 {
     return old->type == now->type && old->mode == now->mode && old->uid == now->uid &&
            old->gid == now->gid && old->mtime_s == now->mtime_s && old->mtime_ns == now->mtime_ns &&
            old->ctime_s == now->ctime_s && old->ctime_ns == now->ctime_ns &&
-           old->inode == now->inode && old->device == now->device && old->shared == now->shared &&
-           old->links == now->links && old->size == now->size && old->rdev == now->rdev &&
+           old->inode == now->inode && old->shared == now->shared && old->links == now->links &&
+           old->size == now->size && old->rdev == now->rdev &&
            (old->flags & ENTRY_PARTIAL) == (now->flags & ENTRY_PARTIAL);
 }
 
@@ -164,11 +176,13 @@ int ingest_set_xattrs(struct ingest *ingest, struct entry *entry, const struct b
     if (set->size == 0)
         return 0;
     entry->flags |= ENTRY_XATTRS;
+    if (!ingest->options.treewriter)
+        return 0;
     entry->xattrs = (struct content){.form = CONTENT_INLINE,
                                      .size = set->size,
                                      .bytes = set->data,
                                      .end = set->data + set->size};
-    if (set->size <= INLINE_XATTRS_MAX || !ingest->options.treewriter)
+    if (set->size <= INLINE_XATTRS_MAX)
         return 0;
     entry->xattrs.form = CONTENT_ONE; /* a set is bounded to what one block takes */
     return store_bytes(ingest, set->data, set->size, &entry->xattrs.place, err);
@@ -208,7 +222,7 @@ int ingest_set_content(struct ingest *ingest, struct slot *slot, struct fileread
     }
     slot->file = file;
     entry->size = file->content_size;
-    if (file->changed)
+    if (file->changed || file->bare) /* the next backup tries again */
         entry->flags |= ENTRY_CHANGED;
     if (entry->size > 0)
         digest_stream_finish(&file->digest, entry->digest, ENTRY_DIGEST_SIZE);

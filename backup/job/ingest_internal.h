@@ -18,6 +18,7 @@ struct fileread;
 struct frame;
 struct linkgroup;
 struct spillmap;
+struct srcdir;
 struct walk;
 struct walk_item;
 
@@ -35,6 +36,7 @@ struct slot {
     struct contentwriter *content;
     struct linkgroup *group; /* several names: to be told */
     struct slot *next_of_group;
+    struct srcdir *dir; /* of a name that waits for another: in case that one cannot be read */
     bool ready, dropped;
     bool has_same;
     struct tree_position same;
@@ -52,6 +54,7 @@ struct frame {
     struct dirwriter *writer;
     struct slot *first, **last;
     uint64_t entries, below_entries, below_bytes;
+    size_t held; /* files that keep its directory open */
     bool ended, prune;
     struct frame *next_of_all, *previous_of_all;
 };
@@ -65,7 +68,8 @@ struct ingest {
     struct frame *all;   /* every directory that is not written yet */
     struct spillmap *links;
     size_t waiting;
-    int64_t trusted_ns; /* what changed before this is as the snapshot before has it */
+    size_t held, held_max; /* directories that are kept open for files to be read */
+    int64_t trusted_ns;    /* what changed well before this is as the snapshot before has it */
     struct dirref root;
     bool root_done;
     struct buf path; /* for messages */
@@ -74,9 +78,8 @@ struct ingest {
 /* ingest_entry.c */
 void entry_from_statx(struct entry *out, const char *name, const struct statx *st);
 /* Whether the content of a file of the snapshot before still holds. */
-int ingest_content_holds(struct ingest *ingest, const struct entry *old, const struct statx *st,
-                         bool *out, struct err *err);
-/* Same in every field that the walk sees. */
+bool ingest_content_holds(struct ingest *ingest, const struct entry *old, const struct statx *st);
+/* Same in every field that the walk sees, but for the number of the device. */
 bool ingest_same_attributes(const struct entry *old, const struct entry *now);
 bool ingest_usable(struct ingest *ingest, uint32_t archive);
 /* xattrs into the entry: inline, or stored as content. */
@@ -108,17 +111,38 @@ void ingest_trouble(struct ingest *ingest, const struct frame *frame, const char
 
 /* ingest_stdin.c: standard input as the only file. */
 int ingest_stdin(struct ingest *ingest, struct err *err);
-/* ingest.c: takes what the workers have done; with `all`, until nothing is under way. */
-int ingest_drain(struct ingest *ingest, bool all, struct err *err);
 
-/* ingest_links.c: `*out_done` when the entry needs nothing more than to be added. */
-int ingest_link(struct ingest *ingest, struct entry *entry, bool *out_done,
-                struct linkgroup **out_group, struct err *err);
-int ingest_link_new(struct ingest *ingest, const struct entry *entry, struct linkgroup **out,
+/* ingest_done.c: takes what the workers have done; with `all`, until nothing is under way. */
+int ingest_drain(struct ingest *ingest, bool all, struct err *err);
+/* Has the slot's file read (`dir` NULL: standard input). */
+int ingest_submit(struct ingest *ingest, struct slot *slot, struct srcdir *dir, struct err *err);
+/* Counts a file that keeps its directory open. */
+void ingest_hold(struct ingest *ingest, struct frame *frame);
+void ingest_unhold(struct ingest *ingest, struct frame *frame);
+
+/*
+ * ingest_links.c: a file that has several names.  Device and inode tell which it is, with the time
+ * of its birth in the device's number, since an inode that was freed is soon another file's.
+ */
+struct link_key {
+    uint64_t device, inode;
+};
+struct link_key link_key_of(const struct statx *st);
+/* Whether the file was met before: `*out_known`, and the entry's place is where its inode item is;
+ * or it is still being read (`*out_group`). */
+void ingest_link(struct ingest *ingest, struct link_key key, struct entry *entry, bool *out_known,
+                 struct linkgroup **out_group);
+/* The slot that gets the group is its leader: the name that is read. */
+int ingest_link_new(struct ingest *ingest, struct link_key key, struct linkgroup **out,
                     struct err *err);
-void ingest_link_join(struct linkgroup *group, struct slot *slot);
+void ingest_link_join(struct ingest *ingest, struct linkgroup *group, struct slot *slot,
+                      struct srcdir *dir);
 /* The inode's item is at entry->place from now on. */
-int ingest_link_known(struct ingest *ingest, const struct entry *entry, struct err *err);
-/* The first name was read, or (`failure`) could not be: then none of them could. */
-int ingest_link_settle(struct ingest *ingest, struct slot *leader, const struct err *failure,
-                       struct err *err);
+int ingest_link_known(struct ingest *ingest, struct link_key key, const struct entry *entry,
+                      struct err *err);
+/* Whether what was read by the slot's name is the group's file, and not one that took its place. */
+bool ingest_link_is_member(const struct slot *slot, const struct fileread *file);
+/* The leader was read. */
+int ingest_link_settle(struct ingest *ingest, struct slot *leader, struct err *err);
+/* The leader's name leads nowhere, or to another file by now: the next one is read. */
+int ingest_link_pass_on(struct ingest *ingest, struct slot *leader, struct err *err);

@@ -5,6 +5,7 @@
 #include "backup/base/log.h"
 #include "backup/job/fileread.h"
 #include "backup/job/ingest_internal.h"
+#include "backup/source/srcdir.h"
 
 static void slot_free(struct slot *slot)
 {
@@ -13,6 +14,7 @@ static void slot_free(struct slot *slot)
     contentwriter_free(slot->content);
     free(slot->group);
     fileread_free(slot->file);
+    srcdir_unref(slot->dir);
     buf_clear(&slot->target);
     buf_clear(&slot->xattrs);
     free(slot->extents);

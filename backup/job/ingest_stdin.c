@@ -48,14 +48,7 @@ static int read_input(struct ingest *ingest, const char *name, size_t size, stru
     struct slot *slot;
 
     int r = ingest_wait(ingest, ingest->frame, &entry, &slot, err);
-    if (r < 0)
-        return r;
-    struct fileread *file = fileread_new(NULL, slot->name, 0, slot);
-    if (!file)
-        return err_set(err, ERR_NOMEM, "no memory for a file");
-    file->fd = STDIN_FILENO;
-    ingest->options.result->files_read++;
-    return units_submit(ingest->options.units, file, err);
+    return r < 0 ? r : ingest_submit(ingest, slot, NULL, err);
 }
 
 int ingest_stdin(struct ingest *ingest, struct err *err)

@@ -23,7 +23,6 @@ struct listing {
     uint64_t markers;
 };
 
-/* What getdents64(2) gives; glibc's struct dirent64 has the same layout. */
 struct names_reader {
     struct listing *listing;
     const char *const *markers;
@@ -80,14 +79,17 @@ static int take_name(struct names_reader *reader, const char *name, struct err *
     return buf_append(&listing->names, name, size + 1, err);
 }
 
+/* What getdents64(2) gives has the same layout as glibc's struct dirent64. */
 static int read_names(struct names_reader *reader, int fd, struct err *err)
 {
     _Alignas(struct dirent64) char dents[DENTS_SIZE];
 
     for (;;) {
         long got = syscall(SYS_getdents64, fd, dents, sizeof(dents));
-        if (got < 0)
-            return err_sys(err, "cannot read directory");
+        if (got < 0) {
+            err_sys(err, "cannot read directory");
+            return LISTING_UNREADABLE;
+        }
         if (got == 0)
             return 0;
         for (long at = 0; at < got;) {
@@ -125,12 +127,10 @@ int listing_new(int fd, const char *const *markers, size_t count, struct listing
     listing->current.limit = 4096;
 
     struct names_reader reader = {listing, markers, count};
-    int r = lseek(fd, 0, SEEK_SET) < 0 ? err_sys(err, "cannot read directory") : 0;
-    if (r == 0)
-        r = read_names(&reader, fd, err);
+    int r = read_names(&reader, fd, err);
     if (r == 0)
         r = sort_names(listing, err);
-    if (r < 0) {
+    if (r != 0) {
         listing_free(listing);
         return r;
     }
@@ -143,18 +143,34 @@ uint64_t listing_markers(const struct listing *listing)
     return listing->markers;
 }
 
+/* A directory that changes while it is read may give a name twice. */
+static bool is_given(const struct listing *listing, const uint8_t *name, size_t size)
+{
+    return listing->current.size == size + 1 && memcmp(listing->current.data, name, size) == 0;
+}
+
+static const char *next_in_memory(struct listing *listing)
+{
+    while (listing->next + 1 < listing->count &&
+           strcmp(listing->sorted[listing->next], listing->sorted[listing->next + 1]) == 0)
+        listing->next++;
+    return listing->next < listing->count ? listing->sorted[listing->next++] : NULL;
+}
+
 int listing_next(struct listing *listing, const char **out_name, struct err *err)
 {
     const uint8_t *bytes = NULL;
     size_t size = 0;
+    int r;
 
     *out_name = NULL;
     if (!listing->sorter) {
-        if (listing->next < listing->count)
-            *out_name = listing->sorted[listing->next++];
+        *out_name = next_in_memory(listing);
         return 0;
     }
-    int r = sorter_next(listing->sorter, &bytes, &size, err);
+    do
+        r = sorter_next(listing->sorter, &bytes, &size, err);
+    while (r == 0 && bytes && is_given(listing, bytes, size));
     if (r < 0 || !bytes)
         return r;
     listing->current.size = 0;

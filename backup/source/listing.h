@@ -1,5 +1,5 @@
 /*
- * listing — the names in one directory, in the order of their bytes.
+ * listing — the names in one directory, in the order of their bytes, each of them once.
  *
  * A directory of ordinary size is sorted in memory; beyond LISTING_MEMORY of names they go through
  * an external sort. While they are read, names that mean something for the whole directory (a
@@ -7,7 +7,8 @@
  *
  * Ownership: a name is good until the next call.
  * Threads:   one.
- * Errors:    those of reading the directory: then what was read so far is not used.
+ * Errors:    ERR_NOMEM, and those of the sort's temporary file.  That the directory cannot be read
+ * is a result, not an error: what was read of it so far is not used.
  */
 #pragma once
 
@@ -17,10 +18,11 @@
 struct err;
 struct listing;
 
+enum { LISTING_UNREADABLE = 1 }; /* beside 0 and errors, with *err filled in */
 enum { LISTING_MEMORY = 4 * 1024 * 1024, LISTING_MARKERS_MAX = 64 };
 
-/* `markers`: names to look out for, at most LISTING_MARKERS_MAX.  The descriptor is read from its
- * start. */
+/* `markers`: names to look out for, at most LISTING_MARKERS_MAX.  The descriptor has just been
+ * opened. */
 int listing_new(int fd, const char *const *markers, size_t count, struct listing **out,
                 struct err *err);
 /* Bit i: the directory has an entry named markers[i]. */

@@ -76,7 +76,7 @@ static int stat_name(struct walk *walk, const char *name, struct statx *out)
     struct err trouble;
 
     if (statx(walk_top(walk)->dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-              STATX_BASIC_STATS, out) == 0)
+              STATX_BASIC_STATS | STATX_BTIME, out) == 0)
         return 0;
     err_sys(&trouble, "cannot stat");
     walk_report(walk, &trouble);

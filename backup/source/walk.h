@@ -10,7 +10,8 @@
  *
  * Ownership: what an item points to is good until the next call; take references of directories
  * that are needed longer. Threads:   one. Errors:    what cannot be read is told to `trouble` and
- * passed over; ERR_NOMEM and ERR_CANCELLED end the walk.
+ * passed over; that memory or descriptors are used up, or a directory's names cannot be sorted,
+ * says nothing about the source and ends the walk.
  */
 #pragma once
 
@@ -43,6 +44,9 @@ struct walk_options {
     void (*trouble)(void *context, const char *path, const struct err *err);
     /* Left out by a rule that the user did not write himself: `reason` is a constant. */
     void (*left_out)(void *context, const char *path, const char *reason);
+    /* No descriptor is left: lets go of directories that are kept open elsewhere (NULL: there are
+     * none).  Its errors end the walk. */
+    int (*relieve)(void *context, struct err *err);
     void *context;
 };
 

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdlib.h>
@@ -49,28 +50,62 @@ static int push_frame(struct walk *walk, struct srcdir *dir, struct err *err)
     return 0;
 }
 
+/*
+ * A directory could not be opened.  1: for want of descriptors, of which there are some now: those
+ * of files that were being read, or of the directories furthest up.  0: for another reason.
+ */
+static int make_room(struct walk *walk, const struct err *trouble, bool *relieved, struct err *err)
+{
+    bool full = srcdir_none_free(trouble);
+
+    if (full && !*relieved && walk->options.relieve) {
+        *relieved = true;
+        int r = walk->options.relieve(walk->options.context, err);
+        return r < 0 ? r : 1;
+    }
+    if (full && walk->lowest_open + 1 < walk->depth) {
+        struct frame *lowest = &walk->frames[walk->lowest_open++];
+        srcdir_unref(lowest->dir);
+        lowest->dir = NULL;
+        return 1;
+    }
+    if (!full && trouble->code != ERR_NOMEM)
+        return 0;
+    *err = *trouble;
+    return -(int)err->code;
+}
+
 /* The directory that is returned to was closed meanwhile: opens it again by way of its child. */
-static void reopen_parent(struct walk *walk, const struct srcdir *child)
+static int reopen_parent(struct walk *walk, const struct srcdir *child, struct err *err)
 {
     struct frame *frame = &walk->frames[walk->depth - 2];
-    struct err err;
+    bool relieved = false;
+    struct err trouble;
+    int r = 1;
 
     if (frame->dir)
-        return;
+        return 0;
+    while (r > 0 &&
+           srcdir_open_parent(child, frame->device, frame->inode, &frame->dir, &trouble) < 0)
+        r = make_room(walk, &trouble, &relieved, err);
+    if (r < 0)
+        return r;
     walk->lowest_open = walk->depth - 2;
-    if (srcdir_open_parent(child, frame->device, frame->inode, &frame->dir, &err) < 0) {
-        report_frame(walk, frame, &err);
-        frame->dead = true;
-        frame->dir = srcdir_ref((struct srcdir *)child); /* so that there is something to close */
-    }
+    if (frame->dir)
+        return 0;
+    report_frame(walk, frame, &trouble);
+    frame->dead = true;
+    frame->dir = srcdir_ref((struct srcdir *)child); /* so that there is something to close */
+    return 0;
 }
 
 int walk_leave(struct walk *walk, struct walk_item *out, struct err *err)
 {
     struct frame *frame = walk_top(walk);
+    int r = walk->depth > 1 ? reopen_parent(walk, frame->dir, err) : 0;
 
-    if (walk->depth > 1)
-        reopen_parent(walk, frame->dir);
+    if (r < 0)
+        return r;
     *out = (struct walk_item){.event = WALK_LEAVE, .name = "", .dir = frame->dir};
     walk->leaving = true; /* walk_drop() comes with the next call */
     return walk_set_path(walk, frame->path_size, "", err);
@@ -152,7 +187,7 @@ static int enter_marked(struct walk *walk, struct frame *frame)
 
 /* Reads the names of a directory that is read whole, unless something keeps them out. */
 static int fill_frame(struct walk *walk, struct frame *frame, const struct frame *parent,
-                      bool asked)
+                      bool asked, struct err *err)
 {
     struct err trouble;
     const char *reason = why_not_entered(walk, frame->dir, parent);
@@ -161,11 +196,14 @@ static int fill_frame(struct walk *walk, struct frame *frame, const struct frame
         walk_leave_out(walk, reason);
         return 0;
     }
-    if (listing_new(frame->dir->fd, walk->markers, walk->marker_count, &frame->listing, &trouble) <
-        0) {
+    int r =
+        listing_new(frame->dir->fd, walk->markers, walk->marker_count, &frame->listing, &trouble);
+    if (r < 0)
+        *err = trouble;
+    else if (r == LISTING_UNREADABLE)
         walk_report(walk, &trouble);
-        return NOT_GIVEN;
-    }
+    if (r != 0)
+        return r < 0 ? r : NOT_GIVEN;
     frame->markers = listing_markers(frame->listing);
     bool marked = !asked && rules_marked(walk->options.rules, frame->markers, frame->dir->fd);
     return marked ? enter_marked(walk, frame) : 0;
@@ -186,27 +224,46 @@ static void set_frame(struct walk *walk, struct frame *frame, const struct frame
     frame->prune = walk->options.rules->only && !rules_whole(walk->options.rules, path, size);
 }
 
+/* Opens the directory that was just seen; 0, NOT_GIVEN or an error. */
+static int open_directory(struct walk *walk, const char *name, struct srcdir **out, struct err *err)
+{
+    const struct srcdir *parent = walk->depth > 0 ? walk_top(walk)->dir : NULL;
+    bool relieved = false;
+    struct err trouble;
+    int r = 1;
+
+    while (r > 0) {
+        if (srcdir_open(parent, parent ? name : "/", out, &trouble) == 0)
+            return 0;
+        r = make_room(walk, &trouble, &relieved, err);
+    }
+    if (r < 0)
+        return r;
+    walk_report(walk, &trouble);
+    return NOT_GIVEN;
+}
+
 /* Enters directory `name`: a frame and an item, or NOT_GIVEN. */
-int walk_enter(struct walk *walk, const char *name, const struct statx *st,
-               const struct entering *how, struct walk_item *out, struct err *err)
+int walk_enter(struct walk *walk, const char *name, struct statx *st, const struct entering *how,
+               struct walk_item *out, struct err *err)
 {
     struct srcdir *parent_dir = walk->depth > 0 ? walk_top(walk)->dir : NULL;
-    struct srcdir *dir;
-    struct err trouble;
+    struct srcdir *dir = NULL;
 
-    if (srcdir_open(parent_dir, parent_dir ? name : "/", &dir, &trouble) < 0) {
-        walk_report(walk, &trouble);
-        return NOT_GIVEN;
-    }
-    int r = push_frame(walk, dir, err);
-    if (r < 0) {
+    int r = open_directory(walk, name, &dir, err);
+    if (r != 0)
+        return r;
+    /* Another one may have taken its place, or something was mounted when it was opened. */
+    if (dir->inode != st->stx_ino)
+        (void)statx(dir->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, st);
+    if ((r = push_frame(walk, dir, err)) < 0) {
         srcdir_unref(dir);
         return r;
     }
     struct frame *frame = walk_top(walk);
     const struct frame *parent = walk->depth > 1 ? frame - 1 : NULL;
     set_frame(walk, frame, parent, how);
-    if (!frame->partial && (r = fill_frame(walk, frame, parent, how->asked)) != 0) {
+    if (!frame->partial && (r = fill_frame(walk, frame, parent, how->asked, err)) != 0) {
         walk_drop(walk);
         return r;
     }
