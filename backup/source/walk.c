@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "backup/base/err.h"
 #include "backup/source/walk_internal.h"
@@ -36,6 +37,17 @@ int walk_set_path(struct walk *walk, size_t size, const char *name, struct err *
     return 0;
 }
 
+/* A quarter of the descriptors, at least a few. */
+static size_t open_max(void)
+{
+    enum { LEAST = 4, MOST = 200 };
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / 4 < LEAST)
+        return LEAST;
+    return files.rlim_cur / 4 < MOST ? (size_t)files.rlim_cur / 4 : MOST;
+}
+
 int walk_new(const struct walk_options *options, struct walk **out, struct err *err)
 {
     struct walk *walk = calloc(1, sizeof(*walk));
@@ -43,6 +55,7 @@ int walk_new(const struct walk_options *options, struct walk **out, struct err *
         return err_set(err, ERR_NOMEM, "no memory for a walk");
     walk->options = *options;
     walk->path.limit = PATH_LIMIT;
+    walk->open_max = open_max();
     walk->marker_count = rules_markers(options->rules, walk->markers);
 
     int r = pathset_take(&walk->sources, options->paths, options->path_count, err);

@@ -9,9 +9,6 @@
 #include "backup/base/err.h"
 #include "backup/source/walk_internal.h"
 
-/* Directories above the innermost OPEN_MAX are closed and opened again on the way back. */
-enum { OPEN_MAX = 200 };
-
 /* Tells of a directory further up. */
 static void report_frame(struct walk *walk, const struct frame *frame, const struct err *err)
 {
@@ -29,6 +26,15 @@ struct frame *walk_top(struct walk *walk)
     return &walk->frames[walk->depth - 1];
 }
 
+/* The open directory that is furthest up is opened again on the way back. */
+static void close_lowest(struct walk *walk)
+{
+    struct frame *lowest = &walk->frames[walk->lowest_open++];
+
+    srcdir_unref(lowest->dir);
+    lowest->dir = NULL;
+}
+
 static int push_frame(struct walk *walk, struct srcdir *dir, struct err *err)
 {
     if (walk->depth == walk->capacity) {
@@ -42,32 +48,27 @@ static int push_frame(struct walk *walk, struct srcdir *dir, struct err *err)
     struct frame *frame = &walk->frames[walk->depth++];
     *frame = (struct frame){.dir = dir, .device = dir->device, .inode = dir->inode};
     frame->path_size = walk->path.size == 1 ? 0 : walk->path.size;
-    if (walk->depth - walk->lowest_open > OPEN_MAX) {
-        struct frame *lowest = &walk->frames[walk->lowest_open++];
-        srcdir_unref(lowest->dir);
-        lowest->dir = NULL;
-    }
+    if (walk->depth - walk->lowest_open > walk->open_max)
+        close_lowest(walk);
     return 0;
 }
 
 /*
  * A directory could not be opened.  1: for want of descriptors, of which there are some now: those
- * of files that were being read, or of the directories furthest up.  0: for another reason.
+ * of the directories further up and of files that were being read.  0: for another reason.
  */
 static int make_room(struct walk *walk, const struct err *trouble, bool *relieved, struct err *err)
 {
     bool full = srcdir_none_free(trouble);
+    int r = 0;
 
-    if (full && !*relieved && walk->options.relieve) {
+    if (full && !*relieved) {
         *relieved = true;
-        int r = walk->options.relieve(walk->options.context, err);
+        while (walk->lowest_open + 1 < walk->depth)
+            close_lowest(walk);
+        if (walk->options.relieve)
+            r = walk->options.relieve(walk->options.context, err);
         return r < 0 ? r : 1;
-    }
-    if (full && walk->lowest_open + 1 < walk->depth) {
-        struct frame *lowest = &walk->frames[walk->lowest_open++];
-        srcdir_unref(lowest->dir);
-        lowest->dir = NULL;
-        return 1;
     }
     if (!full && trouble->code != ERR_NOMEM)
         return 0;

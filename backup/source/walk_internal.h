@@ -29,8 +29,8 @@ struct walk {
     size_t marker_count;
     struct frame *frames;
     size_t depth, capacity;
-    size_t lowest_open; /* frames below this one are closed */
-    struct buf path;    /* of the last item, terminated */
+    size_t lowest_open, open_max; /* frames below lowest_open are closed */
+    struct buf path;              /* of the last item, terminated */
     bool started, leaving;
 };
 
