@@ -136,16 +136,6 @@ static int same_xattrs(struct blocks *blocks, const struct content *a, const str
     return rc;
 }
 
-/* What of an entry a restore would bring back, but for its content: ctime, inode and device are
- * the source's own affair. */
-static int same_metadata(struct blocks *blocks, const struct entry *a, const struct entry *b,
-                         bool *out, struct err *err)
-{
-    *out = a->mode == b->mode && a->uid == b->uid && a->gid == b->gid && a->mtime_s == b->mtime_s &&
-           a->mtime_ns == b->mtime_ns;
-    return *out ? same_xattrs(blocks, &a->xattrs, &b->xattrs, out, err) : 0;
-}
-
 static int same_inside(struct blocks *blocks, const struct entry *a, const struct entry *b,
                        bool *out, struct err *err)
 {
@@ -163,6 +153,42 @@ static int same_inside(struct blocks *blocks, const struct entry *a, const struc
     default:
         return 0;
     }
+}
+
+/* What of an entry a restore would bring back, but for its content. */
+static int metadata_parts(struct blocks *blocks, const struct entry *a, const struct entry *b,
+                          unsigned *out, struct err *err)
+{
+    bool same = true;
+    int rc = same_xattrs(blocks, &a->xattrs, &b->xattrs, &same, err);
+
+    if (a->mode != b->mode)
+        *out |= DIFF_PART_MODE;
+    if (a->uid != b->uid || a->gid != b->gid)
+        *out |= DIFF_PART_OWNER;
+    if (a->mtime_s != b->mtime_s || a->mtime_ns != b->mtime_ns)
+        *out |= DIFF_PART_MTIME;
+    if (!same)
+        *out |= DIFF_PART_XATTRS;
+    return rc;
+}
+
+int diff_entries(struct blocks *blocks, const struct entry *before, const struct entry *after,
+                 unsigned *out, struct err *err)
+{
+    unsigned parts = 0;
+    bool inside = true;
+
+    if (before->type != after->type)
+        parts = DIFF_PART_TYPE;
+    int rc = parts == 0 ? same_inside(blocks, before, after, &inside, err) : 0;
+    if (!inside)
+        parts |= DIFF_PART_CONTENT;
+    if (rc == 0)
+        rc = metadata_parts(blocks, before, after, &parts, err);
+    if (rc == 0)
+        *out = parts;
+    return rc;
 }
 
 /* ---- the walk ---------------------------------------------------------------------------- */
@@ -281,19 +307,18 @@ static int visit_type(struct walk *walk, const struct entry *before, const struc
 static int visit_pair(struct walk *walk, const struct entry *before, const struct entry *after,
                       struct err *err)
 {
-    bool inside = true, metadata = true;
+    unsigned parts = 0;
 
     if (before->type != after->type)
         return visit_type(walk, before, after, err);
     if (place_equal(before->place, after->place) && before->shared == after->shared)
         return 0; /* the same record */
-    int rc = same_inside(walk->blocks, before, after, &inside, err);
-    if (rc == 0 && inside)
-        rc = same_metadata(walk->blocks, before, after, &metadata, err);
+    int rc = diff_entries(walk->blocks, before, after, &parts, err);
     if (rc < 0)
         return err_context(err, "%s", (const char *)walk->path.data);
-    if (!inside || !metadata)
-        rc = report(walk, inside ? DIFF_METADATA : DIFF_CONTENT, before, after, err);
+    if (parts != 0)
+        rc = report(walk, parts & DIFF_PART_CONTENT ? DIFF_CONTENT : DIFF_METADATA, before, after,
+                    err);
     if (rc != 0 || before->type != ENTRY_DIRECTORY ||
         same_directory(&before->directory, &after->directory))
         return rc;

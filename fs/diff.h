@@ -22,6 +22,20 @@ struct diff_item {
     const struct entry *before, *after; /* NULL where it is not there */
 };
 
+/* In what two entries of one path differ. */
+enum diff_part {
+    DIFF_PART_TYPE = 1,
+    DIFF_PART_CONTENT = 2, /* bytes, a symlink's target, a device's number; not what is below */
+    DIFF_PART_MODE = 4,
+    DIFF_PART_OWNER = 8,
+    DIFF_PART_MTIME = 16,
+    DIFF_PART_XATTRS = 32,
+};
+
+/* The bits of enum diff_part; ctime, inode and device are the source's own affair. */
+int diff_entries(struct blocks *blocks, const struct entry *before, const struct entry *after,
+                 unsigned *out, struct err *err);
+
 /* Non-zero ends the comparison with that result. */
 typedef int diff_fn(void *context, const struct diff_item *item, struct err *err);
 
