@@ -102,9 +102,8 @@ static void list_types(uint8_t types, char list[LIST_SIZE])
     }
 }
 
-/* Which host's snapshots are meant. */
-static int choose_host(struct catalog *catalog, const struct select_query *query,
-                       struct selection *out, struct err *err)
+int select_host(struct catalog *catalog, const struct select_query *query, struct selection *out,
+                struct err *err)
 {
     CLEANUP(strings_clear) struct strings hosts = {0};
     char list[LIST_SIZE] = "";
@@ -304,7 +303,7 @@ int select_snapshots(struct catalog *catalog, const struct select_query *query,
     if (r == 0 && wanted.form == FORM_NAME)
         r = select_name(catalog, query, &wanted, &selection, err);
     if (r == 0 && wanted.form != FORM_NAME) {
-        r = choose_host(catalog, query, &selection, err);
+        r = select_host(catalog, query, &selection, err);
         if (r == 0)
             r = catalog_snapshots(catalog, selection.host, &rows, err);
         if (r == 0 && wanted.form == FORM_PREFIX)

@@ -39,4 +39,7 @@ struct selection {
 
 int select_snapshots(struct catalog *catalog, const struct select_query *query,
                      struct selection *out, struct err *err);
+/* Only whose snapshots are meant: `host` and `other_host`. */
+int select_host(struct catalog *catalog, const struct select_query *query, struct selection *out,
+                struct err *err);
 void selection_clear(struct selection *selection);

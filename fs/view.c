@@ -331,6 +331,12 @@ static int resolve_source(struct blocks *blocks, const struct selection *selecti
                    selection->count == 1 ? selection->roots[0].name : "the snapshots selected");
 }
 
+static int no_type_in_front(const char *path, struct err *err)
+{
+    return err_set(err, ERR_USAGE,
+                   "%s: a path begins with files/, config/ or database/, or with a slash", path);
+}
+
 int view_resolve(struct blocks *blocks, const struct selection *selection, const char *path,
                  struct view_target *out, struct err *err)
 {
@@ -340,10 +346,32 @@ int view_resolve(struct blocks *blocks, const struct selection *selection, const
     if (path[0] == '/')
         return resolve_source(blocks, selection, path, out, err);
     if (!split_type(path, &type, &rest))
-        return err_set(err, ERR_USAGE,
-                       "%s: a path begins with files/, config/ or database/, or with a slash",
-                       path);
+        return no_type_in_front(path, err);
     return resolve_in(blocks, selection, type, rest, strlen(rest), out, err);
+}
+
+int view_split(const char *path, uint8_t types, enum snapshot_type *out_types, size_t *out_count,
+               char **out_path, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf source = {.limit = SOURCE_PATH_MAX};
+    enum snapshot_type order[TYPES] = {TYPE_FILES, TYPE_CONFIG, TYPE_DATABASE};
+    const char *rest = path;
+    size_t count = types != 0 ? TYPES : 2, size;
+
+    if (path[0] != '/') {
+        count = 1;
+        if (!split_type(path, &order[0], &rest))
+            return no_type_in_front(path, err);
+    }
+    int rc = clean(rest, strlen(rest), &source, err);
+    if (rc < 0)
+        return err_context(err, "%s", path);
+    *out_count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (types == 0 || types & 1U << order[i])
+            out_types[(*out_count)++] = order[i];
+    *out_path = (char *)buf_steal(&source, &size);
+    return 0;
 }
 
 /* ---- inode numbers ----------------------------------------------------------------------- */

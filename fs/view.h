@@ -41,6 +41,10 @@ void view_target_clear(struct view_target *target);
  * Empty or "/" alone is not a path: the caller asks for each type.  */
 int view_resolve(struct blocks *blocks, const struct selection *selection, const char *path,
                  struct view_target *out, struct err *err);
+/* Where `path` may be, without a snapshot: the types in the order in which it is sought (at most
+ * TYPES; `types` not 0 narrows it) and its clean source path, which the caller frees. */
+int view_split(const char *path, uint8_t types, enum snapshot_type *out_types, size_t *out_count,
+               char **out_path, struct err *err);
 /* The root directory of a type. */
 int view_type_root(const struct selection *selection, enum snapshot_type type,
                    struct view_target *out, struct err *err);

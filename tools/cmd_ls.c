@@ -2,15 +2,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/base/path.h"
 #include "backup/job/treewalk.h"
 #include "tools/command.h"
+#include "tools/entries.h"
 #include "tools/look.h"
 #include "tools/output.h"
 #include "tools/session.h"
@@ -32,81 +31,25 @@ static void freep(char **text)
     free(*text);
 }
 
-/* Printable on one line; into a buffer of the caller's that grows. */
-static void print_bytes(const char *bytes, size_t size)
-{
-    size_t room = 4 * size + 1;
-    char *text = malloc(room);
-
-    if (!text)
-        return;
-    path_printable(bytes, size, text, room);
-    fputs(text, stdout);
-    free(text);
-}
-
-static void print_mode(const struct entry *entry)
-{
-    static const char kinds[] = "?-dlcbps";
-    static const char letters[] = "rwxrwxrwx";
-    char text[11];
-
-    text[0] = entry->type < sizeof(kinds) - 1 ? kinds[entry->type] : '?';
-    for (unsigned i = 0; i < 9; i++)
-        text[i + 1] = entry->mode & (0400u >> i) ? letters[i] : '-';
-    if (entry->mode & S_ISUID)
-        text[3] = entry->mode & 0100 ? 's' : 'S';
-    if (entry->mode & S_ISGID)
-        text[6] = entry->mode & 0010 ? 's' : 'S';
-    if (entry->mode & S_ISVTX)
-        text[9] = entry->mode & 0001 ? 't' : 'T';
-    text[10] = '\0';
-    fputs(text, stdout);
-}
-
-/* Times of files go beyond what clock can say. */
-static void print_time(const struct entry *entry)
-{
-    char text[CLOCK_TEXT_SIZE];
-
-    if (entry->mtime_s > INT64_MAX / NS_PER_SECOND - 1 ||
-        entry->mtime_s < INT64_MIN / NS_PER_SECOND + 1)
-        (void)snprintf(text, sizeof(text), "@%lld", (long long)entry->mtime_s);
-    else
-        clock_format_local(entry->mtime_s * NS_PER_SECOND, text);
-    printf("  %26s  ", text);
-}
-
 static void print_details(const struct entry *entry)
 {
-    print_mode(entry);
-    printf("  %3llu  %5u %5u", (unsigned long long)entry->links, entry->uid, entry->gid);
+    char mode[ENTRIES_MODE_SIZE], time[CLOCK_TEXT_SIZE];
+
+    printf("%s  %3llu  %5u %5u", entries_mode(entry, mode), (unsigned long long)entry->links,
+           entry->uid, entry->gid);
     if (entry->type == ENTRY_CHARDEV || entry->type == ENTRY_BLOCKDEV)
         printf("  %8u, %3u", major(entry->rdev), minor(entry->rdev));
     else
         printf("  %13llu", (unsigned long long)(entry->type == ENTRY_FILE ? entry->size : 0));
-    print_time(entry);
+    printf("  %26s  ", entries_time(entry, time));
 }
 
 static void print_json(const struct entry *entry, const char *path)
 {
-    static const char *const kinds[] = {"?",       "file",     "directory", "symlink",
-                                        "chardev", "blockdev", "fifo",      "socket"};
     struct json_object *object = json_object_new_object();
 
     json_object_object_add(object, "path", output_json_text(path, strlen(path)));
-    json_object_object_add(object, "kind",
-                           json_object_new_string(entry->type < 8 ? kinds[entry->type] : "?"));
-    json_object_object_add(object, "mode", json_object_new_int((int)entry->mode));
-    json_object_object_add(object, "uid", json_object_new_int64(entry->uid));
-    json_object_object_add(object, "gid", json_object_new_int64(entry->gid));
-    json_object_object_add(object, "size", output_json_number(entry->size));
-    json_object_object_add(object, "links", output_json_number(entry->links));
-    json_object_object_add(object, "mtime", json_object_new_int64(entry->mtime_s));
-    json_object_object_add(object, "mtime_ns", json_object_new_int64(entry->mtime_ns));
-    if (entry->type == ENTRY_SYMLINK)
-        json_object_object_add(object, "target",
-                               output_json_text(entry->target, entry->target_size));
+    entries_json(object, entry);
     output_json(object);
 }
 
@@ -118,12 +61,12 @@ static void print_entry(const struct listing *listing, const struct entry *entry
     }
     if (listing->details)
         print_details(entry);
-    print_bytes(path, strlen(path));
+    entries_print(path, strlen(path));
     if (entry->type == ENTRY_DIRECTORY)
         putchar('/');
     if (listing->details && entry->type == ENTRY_SYMLINK) {
         fputs(" -> ", stdout);
-        print_bytes(entry->target, entry->target_size);
+        entries_print(entry->target, entry->target_size);
     }
     putchar('\n');
 }

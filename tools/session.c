@@ -160,6 +160,25 @@ static int parse_before(const char *text, int64_t *out, struct err *err)
     return 0;
 }
 
+static void say_other_host(const struct select_query *query, const struct selection *selection)
+{
+    if (selection->other_host)
+        console_say("no snapshot of %s here; taking those of %s", query->host, selection->host);
+}
+
+int session_host(struct app *app, struct session *session, struct selection *out, struct err *err)
+{
+    const struct select_query query = {.host = config_text(&app->config, SET_BACKUP_HOST),
+                                       .host_given = app_text(app, "host") != NULL};
+    int r = select_host(session->catalog, &query, out, err);
+
+    if (r < 0)
+        app_hint(app, "`yester list` shows the snapshots that there are");
+    else
+        say_other_host(&query, out);
+    return r;
+}
+
 int session_select(struct app *app, struct session *session, const char *snapshot, uint8_t types,
                    const char *before, struct selection *out, struct err *err)
 {
@@ -175,7 +194,6 @@ int session_select(struct app *app, struct session *session, const char *snapsho
         app_hint(app, "`yester list` shows the snapshots that there are");
         return r;
     }
-    if (out->other_host)
-        console_say("no snapshot of %s here; taking those of %s", query.host, out->host);
+    say_other_host(&query, out);
     return 0;
 }

@@ -62,3 +62,5 @@ int types_parse(const char *text, uint8_t *out, struct err *err);
 /* The snapshots that are meant; says so when they are another host's. `before` may be NULL. */
 int session_select(struct app *app, struct session *session, const char *snapshot, uint8_t types,
                    const char *before, struct selection *out, struct err *err);
+/* Only whose snapshots are meant. */
+int session_host(struct app *app, struct session *session, struct selection *out, struct err *err);
