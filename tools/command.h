@@ -67,6 +67,7 @@ extern const struct command command_list;
 extern const struct command command_ls;
 extern const struct command command_cat;
 extern const struct command command_diff;
+extern const struct command command_find;
 extern const struct command command_history;
 extern const struct command command_mount;
 extern const struct command command_umount;
