@@ -207,6 +207,13 @@ static int note(struct find *find, const struct entry *entry, struct err *err)
     return sorter_add(find->matches, find->path.data, find->path.size, err);
 }
 
+static bool wants_name(void *context, const char *name, size_t size)
+{
+    const struct find *find = context;
+
+    return glob_matches_name(find->glob, name, size);
+}
+
 static int each_entry(void *context, const struct forest_visit *visit, struct err *err)
 {
     struct find *find = context;
@@ -316,6 +323,8 @@ int find_run(struct blocks *blocks, const struct timeline *timeline, const struc
 
     if (rc == 0)
         rc = forest_new(blocks, timeline, &find.forest, err);
+    if (rc == 0 && find.glob && !find.by_path)
+        forest_filter(find.forest, wants_name, &find);
     if (rc == 0)
         rc = sorter_new(SCRATCH, MATCHES_MEMORY, &find.matches, err);
     for (enum snapshot_type type = TYPE_FILES; rc == 0 && type <= TYPES; type++)

@@ -6,7 +6,6 @@
 
 #include "backup/archive/blocks.h"
 #include "backup/archive/repo.h"
-#include "backup/archive/tree.h"
 #include "backup/base/buf.h"
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
@@ -28,11 +27,11 @@ enum {
 /* A directory that is being gone through. */
 struct level {
     struct tree_cursor *cursor;
-    struct dirref directory;
-    uint64_t index; /* of the entry that comes next */
+    struct place place;
     uint32_t node;
-    uint32_t leaf_node; /* of a large directory: its leaf that is being read */
-    bool in_leaf;
+    bool in_leaf; /* of a large directory: it has nodes of their own */
+    struct place leaf;
+    uint32_t leaf_node;
     size_t path_size;
 };
 
@@ -45,6 +44,8 @@ struct forest {
     struct sorter *edges;
     uint32_t nodes;
     uint64_t read;
+    tree_wanted_fn *wanted; /* NULL: all names */
+    void *wanted_context;
     enum snapshot_type type; /* what is walked now */
     uint32_t shot;
     struct level *stack;
@@ -222,13 +223,15 @@ static int make_room(struct forest *forest, struct err *err)
 static int push(struct forest *forest, const struct dirref *directory, uint32_t node,
                 struct err *err)
 {
-    struct level level = {.directory = *directory, .node = node, .path_size = forest->path.size};
+    struct level level = {.place = directory->place, .node = node, .path_size = forest->path.size};
     int rc = make_room(forest, err);
 
     if (rc == 0)
         rc = tree_open(forest->blocks, directory, 0, &level.cursor, err);
     if (rc < 0)
         return rc;
+    if (forest->wanted)
+        tree_filter(level.cursor, forest->wanted, forest->wanted_context);
     forest->stack[forest->depth++] = level;
     forest->read++;
     return 0;
@@ -257,15 +260,6 @@ static int enter(struct forest *forest, const struct entry *entry, struct err *e
     return rc == 0 && fresh ? push(forest, &directory, node, err) : rc;
 }
 
-/* Leaves out the rest of a leaf of which the first entry was read. */
-static int skip_leaf(struct forest *forest, struct level *level,
-                     const struct tree_position *position, struct err *err)
-{
-    tree_close(STEAL(level->cursor));
-    level->index += position->count - 1;
-    return tree_open(forest->blocks, &level->directory, level->index, &level->cursor, err);
-}
-
 /* Large directories share leaves, too.  *out_known: this one was met before. */
 static int look_at_leaf(struct forest *forest, struct level *level, bool *out_known,
                         struct err *err)
@@ -275,16 +269,19 @@ static int look_at_leaf(struct forest *forest, struct level *level, bool *out_kn
 
     *out_known = false;
     tree_position(level->cursor, &position);
-    if (position.slot != 0 || place_equal(position.leaf, level->directory.place))
+    if (place_equal(position.leaf, level->place) ||
+        (level->in_leaf && place_equal(position.leaf, level->leaf)))
         return 0;
-    int rc = place_node(forest, position.leaf, true, &level->leaf_node, &fresh, err);
     level->in_leaf = true;
+    level->leaf = position.leaf;
+    int rc = place_node(forest, position.leaf, true, &level->leaf_node, &fresh, err);
     if (rc == 0)
         rc = add_edge(forest, 2 * (forest->depth - 1), level->node, level->leaf_node, err);
     if (rc < 0 || fresh)
         return rc;
     *out_known = true;
-    return skip_leaf(forest, level, &position, err);
+    tree_skip_leaf(level->cursor);
+    return 0;
 }
 
 static int visit(struct forest *forest, const struct entry *entry, forest_fn *each, void *context,
@@ -311,10 +308,8 @@ static int step(struct forest *forest, forest_fn *each, void *context, struct er
 
     forest->path.size = level->path_size;
     int rc = tree_next(level->cursor, &entry, err);
-    if (rc == 0 && entry) {
-        level->index++;
+    if (rc == 0 && entry)
         rc = look_at_leaf(forest, level, &known, err);
-    }
     if (rc < 0)
         return err_context(err, "%s/%.*s", snapshot_type_name(forest->type),
                            (int)(level->path_size < 100 ? level->path_size : 100),
@@ -343,6 +338,12 @@ static int walk_shot(struct forest *forest, forest_fn *each, void *context, stru
     while (rc == 0 && forest->depth > 0)
         rc = step(forest, each, context, err);
     return rc;
+}
+
+void forest_filter(struct forest *forest, tree_wanted_fn *wanted, void *context)
+{
+    forest->wanted = wanted;
+    forest->wanted_context = context;
 }
 
 int forest_walk(struct forest *forest, enum snapshot_type type, forest_fn *each, void *context,

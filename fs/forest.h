@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "backup/archive/root.h"
+#include "backup/archive/tree.h"
 
 struct blocks;
 struct entry;
@@ -49,6 +50,8 @@ int forest_new(struct blocks *blocks, const struct timeline *timeline, struct fo
 void forest_free(struct forest *forest); /* NULL is allowed */
 void forest_freep(struct forest **forest);
 
+/* From now on names that are not wanted and are no directories are left out unread. */
+void forest_filter(struct forest *forest, tree_wanted_fn *wanted, void *context);
 int forest_walk(struct forest *forest, enum snapshot_type type, forest_fn *each, void *context,
                 struct err *err);
 /* Within `each`: the node of this key, below the directory that is being read. */

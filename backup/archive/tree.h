@@ -11,6 +11,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "backup/archive/blocks.h"
@@ -46,6 +48,12 @@ int tree_open(struct blocks *blocks, const struct dirref *directory, uint64_t fi
 /* *out is NULL at the end.  Links are resolved: the entry has the link's name and the inode's
  * attributes. */
 int tree_next(struct tree_cursor *cursor, const struct entry **out, struct err *err);
+/* From now on tree_next() leaves out, undecoded, what is no directory and has a name that is not
+ * wanted. */
+typedef bool tree_wanted_fn(void *context, const char *name, size_t size);
+void tree_filter(struct tree_cursor *cursor, tree_wanted_fn *wanted, void *context);
+/* Goes to the end of the leaf of the entry that tree_next() gave last. */
+void tree_skip_leaf(struct tree_cursor *cursor);
 /* Of the entry that tree_next() gave last. */
 void tree_position(const struct tree_cursor *cursor, struct tree_position *out);
 /* Goes forward to the first entry whose name is not less. */

@@ -18,8 +18,10 @@ struct tree_cursor {
     struct blocks *blocks;
     struct level stack[TREE_LEVELS_MAX]; /* the root first */
     size_t depth;
-    struct level leaf; /* `at`: the slot that comes next */
-    bool broken;       /* a call has failed: where it stands is not known */
+    struct level leaf;      /* `at`: the slot that comes next */
+    bool broken;            /* a call has failed: where it stands is not known */
+    tree_wanted_fn *wanted; /* NULL: all */
+    void *wanted_context;
     struct entry entry;
     struct slice inode;
     size_t last_size;
@@ -160,15 +162,41 @@ static int check_order(struct tree_cursor *cursor, struct err *err)
     return 0;
 }
 
+/* Whether the record that comes next is left out; one that is damaged is not. */
+static bool is_unwanted(const struct tree_cursor *cursor)
+{
+    const struct level *leaf = &cursor->leaf;
+    struct name name;
+
+    if (!node_name(&leaf->node, leaf->at, &name))
+        return false;
+    const uint8_t *type = (const uint8_t *)name.bytes + name.size;
+    return type < leaf->node.end && (*type & 15) != ENTRY_DIRECTORY &&
+           !cursor->wanted(cursor->wanted_context, name.bytes, name.size);
+}
+
+/* Stands at the next record that is wanted, or at the end. */
+static int find_next(struct tree_cursor *cursor, struct err *err)
+{
+    struct level *leaf = &cursor->leaf;
+
+    for (;;) {
+        int r = leaf->at == leaf->node.count ? next_leaf(cursor, err) : 0;
+        if (r < 0 || leaf->at == leaf->node.count)
+            return r;
+        if (!cursor->wanted || !is_unwanted(cursor))
+            return 0;
+        leaf->at++;
+    }
+}
+
 /* 1: cursor->entry is the next; 0: end. */
 static int take_next(struct tree_cursor *cursor, struct err *err)
 {
     struct level *leaf = &cursor->leaf;
-    int r = 0;
 
     slice_clear(&cursor->inode);
-    if (leaf->at == leaf->node.count)
-        r = next_leaf(cursor, err);
+    int r = find_next(cursor, err);
     if (r < 0 || leaf->at == leaf->node.count)
         return r;
     r = node_record(cursor->blocks, &leaf->node, &leaf->slice, leaf->place, leaf->at,
@@ -196,6 +224,17 @@ int tree_next(struct tree_cursor *cursor, const struct entry **out, struct err *
         return r;
     *out = r > 0 ? &cursor->entry : NULL;
     return 0;
+}
+
+void tree_filter(struct tree_cursor *cursor, tree_wanted_fn *wanted, void *context)
+{
+    cursor->wanted = wanted;
+    cursor->wanted_context = context;
+}
+
+void tree_skip_leaf(struct tree_cursor *cursor)
+{
+    cursor->leaf.at = cursor->leaf.node.count;
 }
 
 void tree_position(const struct tree_cursor *cursor, struct tree_position *out)
