@@ -87,7 +87,7 @@ int __wrap_store_put_write(struct store_put *put, uint64_t offset, const void *b
 }
 
 /* A pruner that saw the new archives before there was a root that needs them. */
-static bool prune_before_root;
+static atomic_bool prune_before_root;
 
 int __wrap_root_publish(struct repo *repo, const struct root *root, uint64_t *out_size,
                         struct err *err);
@@ -375,7 +375,7 @@ static void *cancel_soon(void *argument)
 static void an_interrupted_backup_leaves_no_snapshot(void **state)
 {
     struct fixture *fixture = *state;
-    struct progress progress = {0};
+    struct progress progress = {.cancelled = 0};
     pthread_t thread;
     struct err err;
 
@@ -400,7 +400,7 @@ static void *cancel_later(void *argument)
 static void a_silent_standard_input_can_be_interrupted(void **state)
 {
     struct fixture *fixture = *state;
-    struct progress progress = {0};
+    struct progress progress = {.cancelled = 0};
     int ends[2], before = dup(STDIN_FILENO);
     pthread_t thread;
     struct err err;
