@@ -4,7 +4,7 @@
  * A cache in the strict sense: all that is in it can be had again from the repository.  One that is
  * missing, damaged, of another repository or of an older version is made anew without being asked;
  * one that is behind is caught up by catalog_sync().  One of a newer version is left alone, ours
- * then lies in v1/ beside it.  Where the directory cannot be written, the catalog is kept in
+ * then lies in v2/ beside it.  Where the directory cannot be written, the catalog is kept in
  * memory.
  *
  *     DIRECTORY/REPOSITORY-ID/catalog.sqlite     snapshots, archives, runs, segments
@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backup/archive/note.h"
 #include "backup/archive/root.h"
 
 struct baseline;
@@ -37,6 +38,9 @@ struct snapshot_row {
     uint8_t types;          /* bit 1 << enum snapshot_type */
     uint8_t complete_types; /* of which nothing was left out */
     uint64_t files, bytes, new_bytes, unreadable;
+    bool held, forgotten;
+    int64_t forgotten_ns; /* when */
+    struct strings tags;
 };
 
 struct snapshot_rows {
@@ -58,16 +62,54 @@ struct repo *catalog_repo(struct catalog *catalog);
  * else from archives' tails), gone ones go.  `deep` false looks at snapshots only (what list, mount
  * and restore need); true at archives and marks as well (backup, verify). */
 int catalog_sync(struct catalog *catalog, bool deep, struct err *err);
-/* Forget all and read the repository anew. */
+/* Forget all, but what catalog_losses() goes by, and read the repository anew. */
 int catalog_rebuild(struct catalog *catalog, struct err *err);
 
-/* All snapshots by name (so by time); `host` NULL: of every host. */
+/* All snapshots by name (so by time) that are not forgotten; `host` NULL: of every host. */
 int catalog_snapshots(struct catalog *catalog, const char *host, struct snapshot_rows *out,
                       struct err *err);
-/* Names of hosts with a snapshot, sorted. */
+/* Also those that are forgotten and not pruned yet. */
+int catalog_all_snapshots(struct catalog *catalog, const char *host, struct snapshot_rows *out,
+                          struct err *err);
+/* Names of hosts with a snapshot that is not forgotten, sorted. */
 int catalog_hosts(struct catalog *catalog, struct strings *out, struct err *err);
-/* The root of a snapshot in its highest revision; ERR_NOT_FOUND. */
+/* The root of a snapshot in its highest revision, be it forgotten; ERR_NOT_FOUND. */
 int catalog_root(struct catalog *catalog, const char *name, struct root *out, struct err *err);
+
+/* What was decided about snapshots (docs/format.md, "Notes").  `row` says which snapshot is meant;
+ * `by` is this host; `reason` may be NULL.  All of it is in the repository when they return 0. */
+struct note_row {
+    struct note note;
+    bool damaged; /* only what its name says is known */
+};
+struct note_rows {
+    struct note_row *at;
+    size_t count;
+};
+void note_rows_clear(struct note_rows *rows);
+int catalog_forget(struct catalog *catalog, const struct snapshot_row *row, const char *by,
+                   const char *reason, struct err *err);
+/* ERR_NOT_FOUND when prune was faster. */
+int catalog_unforget(struct catalog *catalog, const struct snapshot_row *row, const char *by,
+                     const char *reason, struct err *err);
+int catalog_hold(struct catalog *catalog, const struct snapshot_row *row, const char *by,
+                 const char *reason, struct err *err);
+/* All holds of it; *out_count (may be NULL) is how many there were. */
+int catalog_release(struct catalog *catalog, const struct snapshot_row *row, const char *by,
+                    const char *reason, size_t *out_count, struct err *err);
+/* Holds in force, by snapshot; `snapshot` NULL: of all. */
+int catalog_holds(struct catalog *catalog, const char *snapshot, struct note_rows *out,
+                  struct err *err);
+
+/* Rollback: what this catalog saw and the repository has no more, though nobody forgot it, a line
+ * each.  None: none was seen. */
+int catalog_losses(struct catalog *catalog, struct strings *out, struct err *err);
+/* The snapshots among them; only name, host, sequence, start and revision are known. */
+int catalog_lost_snapshots(struct catalog *catalog, struct snapshot_rows *out, struct err *err);
+/* Takes the repository as it is now for what it should be. */
+int catalog_accept_losses(struct catalog *catalog, struct err *err);
+/* The highest sequence that a snapshot of this host ever had, as far as is known; 0: none. */
+int catalog_sequence(struct catalog *catalog, const char *host, uint64_t *out, struct err *err);
 
 /* Snapshots whose root cannot be read, "NAME: REASON": they are in no other list. */
 int catalog_damaged_snapshots(struct catalog *catalog, struct strings *out, struct err *err);

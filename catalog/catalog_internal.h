@@ -125,6 +125,19 @@ int sync_is_gone(struct catalog *catalog, const char *object, struct err *err);
 /* Whether an object that could not be read is damaged, rather than out of reach. */
 bool sync_is_damage(int r, const struct err *err);
 
+/* rows.c */
+int rows_select_strings(struct catalog *catalog, const char *text, struct strings *out,
+                        struct err *err);
+/* Two tables speak of one snapshot (their names are compared already). */
+#define SAME(a, b) \
+    a ".host = " b ".host AND " a ".sequence = " b ".sequence AND " a ".start_ns = " b ".start_ns"
+
+/* notes.c, seen.c: part of sync_snapshots(). */
+int notes_sync(struct catalog *catalog, bool retry_damaged, struct err *err);
+int seen_sync_keys(struct catalog *catalog, struct err *err);
+/* Within a transaction. */
+int seen_insert(struct catalog *catalog, const struct root *root, struct err *err);
+
 /* Within a transaction. */
 int snapshots_insert(struct catalog *catalog, const struct root *root, struct err *err);
 int archives_insert(struct catalog *catalog, const struct gathered_list *list, struct err *err);

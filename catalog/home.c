@@ -147,8 +147,9 @@ static void remove_all(struct catalog *catalog)
     static const char *const names[] = {"catalog.sqlite", "catalog.sqlite-wal",
                                         "catalog.sqlite-shm"};
 
-    log_debug("catalog %s is damaged or not of this repository: making it anew",
-              catalog->directory);
+    log_warn("catalog %s is damaged or not of this repository: it is made anew, and what was seen "
+             "of the repository before is not known any more",
+             catalog->directory);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         unlinkat(catalog->home.dirfd, names[i], 0);
     home_remove_segments(catalog, NULL, NULL);

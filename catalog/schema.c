@@ -36,6 +36,34 @@ static const char *const migrations[] = {
     "  PRIMARY KEY (name, revision)) WITHOUT ROWID;"
     "CREATE TABLE segments ("
     "  file TEXT PRIMARY KEY, entries INTEGER NOT NULL, archives INTEGER NOT NULL) WITHOUT ROWID;",
+
+    "CREATE TABLE snapshot_tags ("
+    "  snapshot TEXT NOT NULL REFERENCES snapshots (name) ON DELETE CASCADE,"
+    "  tag TEXT NOT NULL, PRIMARY KEY (snapshot, tag)) WITHOUT ROWID;"
+    /* Each snapshot that this catalog ever knew, in its highest revision. */
+    "CREATE TABLE seen_snapshots ("
+    "  name TEXT NOT NULL, host TEXT NOT NULL, sequence INTEGER NOT NULL,"
+    "  start_ns INTEGER NOT NULL, revision INTEGER NOT NULL, seen_ns INTEGER NOT NULL,"
+    "  PRIMARY KEY (name, host, sequence, start_ns)) WITHOUT ROWID;"
+    "INSERT INTO seen_snapshots SELECT name, host, sequence, start_ns, revision,"
+    "  CAST(strftime('%s', 'now') AS INTEGER) * 1000000000 FROM snapshots;"
+    "DELETE FROM snapshots;" /* they come again, with tags */
+    /* what: as docs/format.md has it; of a damaged one only what its name says is known. */
+    "CREATE TABLE notes ("
+    "  object TEXT PRIMARY KEY, what INTEGER NOT NULL, snapshot TEXT NOT NULL,"
+    "  host TEXT NOT NULL, sequence INTEGER NOT NULL, start_ns INTEGER NOT NULL,"
+    "  number INTEGER NOT NULL, hold BLOB NOT NULL, made_ns INTEGER NOT NULL, by TEXT NOT NULL,"
+    "  reason TEXT NOT NULL, damaged INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0)"
+    "  WITHOUT ROWID;"
+    "CREATE INDEX notes_by_snapshot ON notes (snapshot);"
+    "CREATE VIEW forgotten AS SELECT n.snapshot AS name, n.host, n.sequence, n.start_ns, n.made_ns"
+    "  FROM notes AS n WHERE n.what = 1 AND NOT n.damaged AND NOT EXISTS"
+    "  (SELECT 1 FROM notes AS m WHERE m.snapshot = n.snapshot AND m.what IN (1, 2)"
+    "   AND m.number > n.number AND (m.damaged OR (m.host = n.host AND m.sequence = n.sequence"
+    "                                              AND m.start_ns = n.start_ns)));"
+    "CREATE VIEW holds AS SELECT h.* FROM notes AS h WHERE h.what = 3 AND NOT EXISTS"
+    "  (SELECT 1 FROM notes AS r WHERE r.snapshot = h.snapshot AND r.what = 4"
+    "   AND r.hold = h.hold AND NOT r.damaged);",
 };
 _Static_assert(sizeof(migrations) / sizeof(migrations[0]) == SCHEMA_VERSION, "one for each");
 
@@ -136,7 +164,8 @@ int schema_prepare(struct sql *sql, const uint8_t repo_id[REPO_ID_SIZE], struct 
                      "  PRIMARY KEY (name, number)) WITHOUT ROWID;"
                      "CREATE TEMP TABLE listed_archives (id BLOB PRIMARY KEY,"
                      "  kind INTEGER NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;"
-                     "CREATE TEMP TABLE listed_marks (id BLOB PRIMARY KEY) WITHOUT ROWID;",
+                     "CREATE TEMP TABLE listed_marks (id BLOB PRIMARY KEY) WITHOUT ROWID;"
+                     "CREATE TEMP TABLE listed_notes (object TEXT PRIMARY KEY) WITHOUT ROWID;",
                      err);
     return r;
 }
@@ -149,7 +178,20 @@ int schema_empty(struct sql *sql, struct err *err)
     if (r == 0)
         r = sql_exec(sql,
                      "DELETE FROM snapshots; DELETE FROM damaged_roots; DELETE FROM archives;"
-                     "DELETE FROM segments;",
+                     "DELETE FROM segments; DELETE FROM notes WHERE damaged;",
+                     err);
+    return r < 0 ? r : sql_commit(&transaction, err);
+}
+
+int schema_unsee(struct sql *sql, struct err *err)
+{
+    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
+    int r = sql_begin(sql, &transaction, err);
+
+    if (r == 0)
+        r = sql_exec(sql,
+                     "DELETE FROM seen_snapshots; DELETE FROM notes;"
+                     "DELETE FROM meta WHERE key = 'seen_keys';",
                      err);
     return r < 0 ? r : sql_commit(&transaction, err);
 }

@@ -8,12 +8,6 @@
 #include "catalog/catalog_internal.h"
 #include "catalog/states.h"
 
-void snapshot_rows_clear(struct snapshot_rows *rows)
-{
-    free(rows->at);
-    *rows = (struct snapshot_rows){0};
-}
-
 /* Older revisions go; a newer one that is known stays.  *out: whether this one came in. */
 static int insert_row(struct catalog *catalog, const struct root *root, bool *out, struct err *err)
 {
@@ -82,6 +76,20 @@ static int insert_run(struct catalog *catalog, const struct root *root, struct e
     return sql_run(&catalog->sql, insert, err);
 }
 
+static int insert_tags(struct catalog *catalog, const struct root *root, struct err *err)
+{
+    CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
+    int r = sql_prepare(&catalog->sql, "INSERT OR IGNORE INTO snapshot_tags VALUES (?, ?)", &insert,
+                        err);
+
+    for (size_t i = 0; r == 0 && i < root->tags.count; i++) {
+        sql_bind_text(insert, 1, root->name);
+        sql_bind_text(insert, 2, root->tags.at[i]);
+        r = sql_run(&catalog->sql, insert, err);
+    }
+    return r;
+}
+
 int snapshots_insert(struct catalog *catalog, const struct root *root, struct err *err)
 {
     bool inserted = false;
@@ -90,6 +98,10 @@ int snapshots_insert(struct catalog *catalog, const struct root *root, struct er
     if (r < 0 || !inserted)
         return r;
     r = insert_types(catalog, root, err);
+    if (r == 0)
+        r = insert_tags(catalog, root, err);
+    if (r == 0)
+        r = seen_insert(catalog, root, err);
     return r < 0 ? r : insert_run(catalog, root, err);
 }
 
@@ -119,138 +131,6 @@ int archives_insert(struct catalog *catalog, const struct gathered_list *list, s
         r = sql_run(&catalog->sql, statement, err);
     }
     return r;
-}
-
-static int append(struct snapshot_rows *rows, const struct snapshot_row *row, struct err *err)
-{
-    bool full = (rows->count & (rows->count - 1)) == 0; /* grows at powers of two */
-
-    if (full) {
-        size_t capacity = rows->count ? 2 * rows->count : 1;
-        void *at = reallocarray(rows->at, capacity, sizeof(*rows->at));
-        if (!at)
-            return err_set(err, ERR_NOMEM, "out of memory");
-        rows->at = at;
-    }
-    rows->at[rows->count++] = *row;
-    return 0;
-}
-
-static bool read_row(sqlite3_stmt *statement, struct snapshot_row *out)
-{
-    *out = (struct snapshot_row){0};
-    out->revision = sql_column_number(statement, 1);
-    out->sequence = sql_column_number(statement, 3);
-    out->start_ns = (int64_t)sql_column_number(statement, 4);
-    out->end_ns = (int64_t)sql_column_number(statement, 5);
-    out->complete = sql_column_number(statement, 6) != 0;
-    out->adhoc = sql_column_number(statement, 7) != 0;
-    return sql_column_text(statement, 0, out->name, sizeof(out->name)) &&
-           sql_column_text(statement, 2, out->host, sizeof(out->host));
-}
-
-/* Sums of what roots say, and roots come from outside: they may wrap, and then only look odd. */
-static void add_type(sqlite3_stmt *statement, struct snapshot_row *row)
-{
-    uint64_t type = sql_column_number(statement, 8);
-
-    if (type < 1 || type > TYPES)
-        return;
-    row->types = (uint8_t)(row->types | 1U << type);
-    if (sql_column_number(statement, 9))
-        row->complete_types = (uint8_t)(row->complete_types | 1U << type);
-    row->files += sql_column_number(statement, 10);
-    row->bytes += sql_column_number(statement, 11);
-    row->new_bytes += sql_column_number(statement, 12);
-    row->unreadable += sql_column_number(statement, 13);
-}
-
-struct rows_query {
-    const char *host;
-    struct snapshot_rows *out;
-};
-
-static int select_rows(struct catalog *catalog, void *context, struct err *err)
-{
-    CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
-    CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
-    const struct rows_query *query = context;
-    struct snapshot_row row;
-    int r = sql_prepare(&catalog->sql,
-                        "SELECT s.name, s.revision, s.host, s.sequence, s.start_ns, s.end_ns,"
-                        "  s.complete, s.adhoc, t.type, t.complete, t.files, t.bytes, t.new_bytes,"
-                        "  t.unreadable FROM snapshots AS s"
-                        " LEFT JOIN snapshot_types AS t ON t.snapshot = s.name"
-                        " WHERE ?1 IS NULL OR s.host = ?1 ORDER BY s.name, t.type",
-                        &statement, err);
-
-    if (r < 0)
-        return r;
-    sql_bind_text(statement, 1, query->host);
-    while ((r = sql_step(&catalog->sql, statement, err)) == 1) {
-        if (!read_row(statement, &row))
-            continue;
-        if (rows.count == 0 || strcmp(rows.at[rows.count - 1].name, row.name) != 0)
-            r = append(&rows, &row, err);
-        if (r < 0)
-            return r;
-        add_type(statement, &rows.at[rows.count - 1]);
-    }
-    if (r < 0)
-        return r;
-    *query->out = rows;
-    rows = (struct snapshot_rows){0};
-    return 0;
-}
-
-int catalog_snapshots(struct catalog *catalog, const char *host, struct snapshot_rows *out,
-                      struct err *err)
-{
-    struct rows_query query = {host, out};
-
-    return catalog_guarded(catalog, select_rows, &query, err);
-}
-
-static int select_strings(struct catalog *catalog, const char *text, struct strings *out,
-                          struct err *err)
-{
-    CLEANUP(strings_clear) struct strings found = {0};
-    CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
-    int r = sql_prepare(&catalog->sql, text, &statement, err);
-
-    while (r == 0 && (r = sql_step(&catalog->sql, statement, err)) == 1) {
-        const unsigned char *string = sqlite3_column_text(statement, 0);
-        size_t size = (size_t)sqlite3_column_bytes(statement, 0);
-        r = strings_add(&found, string ? (const char *)string : "", string ? size : 0, err);
-    }
-    if (r < 0)
-        return r;
-    *out = found;
-    found = (struct strings){0};
-    return 0;
-}
-
-static int select_hosts(struct catalog *catalog, void *context, struct err *err)
-{
-    return select_strings(catalog, "SELECT DISTINCT host FROM snapshots ORDER BY host", context,
-                          err);
-}
-
-int catalog_hosts(struct catalog *catalog, struct strings *out, struct err *err)
-{
-    return catalog_guarded(catalog, select_hosts, out, err);
-}
-
-static int select_damaged(struct catalog *catalog, void *context, struct err *err)
-{
-    return select_strings(catalog,
-                          "SELECT DISTINCT name || ': ' || reason FROM damaged_roots ORDER BY name",
-                          context, err);
-}
-
-int catalog_damaged_snapshots(struct catalog *catalog, struct strings *out, struct err *err)
-{
-    return catalog_guarded(catalog, select_damaged, out, err);
 }
 
 struct root_query {

@@ -264,5 +264,10 @@ int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err)
         r = remove_gone(catalog, err);
     if (r == 0)
         r = import_new(catalog, err);
+    /* After the snapshots: one that prune removes meanwhile has its forget in this listing. */
+    if (r == 0)
+        r = notes_sync(catalog, retry_damaged, err);
+    if (r == 0)
+        r = seen_sync_keys(catalog, err);
     return r;
 }

@@ -117,23 +117,35 @@ int watch_refresh(struct mount *mount, bool notify, struct err *err)
 
 /* When the last change, and the last listing, was. */
 struct watch {
-    struct timespec changed;
+    struct timespec changed, forgets_changed;
     int64_t hot_until, listed;
     bool failing;
 };
 
-/* Whether a listing is due. */
-static bool is_due(struct mount *mount, struct watch *watch, int64_t now)
+/* Whether a directory of the repository has another time than before; -1: it is no directory. */
+static int has_changed(const struct mount *mount, const char *folder, struct timespec *before)
 {
     char path[4096];
     struct stat st;
-    int size = snprintf(path, sizeof(path), "%s/snapshots", mount->repository);
+    int size = snprintf(path, sizeof(path), "%s/%s", mount->repository, folder);
 
     if (size < 0 || (size_t)size >= sizeof(path) || stat(path, &st) < 0)
+        return -1;
+    bool same = st.st_mtim.tv_sec == before->tv_sec && st.st_mtim.tv_nsec == before->tv_nsec;
+    *before = st.st_mtim;
+    return !same;
+}
+
+/* Whether a listing is due. */
+static bool is_due(struct mount *mount, struct watch *watch, int64_t now)
+{
+    int snapshots = has_changed(mount, "snapshots", &watch->changed);
+    int forgets = has_changed(mount, "forgets", &watch->forgets_changed); /* may not be there yet */
+
+    if (snapshots < 0)
         return now - watch->listed >= NS_PER_SECOND / 2; /* not a directory here: ask */
-    if (st.st_mtim.tv_sec != watch->changed.tv_sec || st.st_mtim.tv_nsec != watch->changed.tv_nsec)
+    if (snapshots > 0 || forgets > 0)
         watch->hot_until = now + HOT_NS;
-    watch->changed = st.st_mtim;
     return now < watch->hot_until || now - watch->listed >= LISTING_NS;
 }
 

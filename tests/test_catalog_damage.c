@@ -166,7 +166,7 @@ static void a_file_of_a_newer_version_is_left_alone(void **state)
     assert_knows(&made);
     assert_int_equal(number_of(&made, "catalog.sqlite", "PRAGMA user_version"), 99);
     assert_int_equal(number_of(&made, "catalog.sqlite", "SELECT count(*) FROM renamed"), 1);
-    assert_int_equal(number_of(&made, "v1/catalog.sqlite", "SELECT count(*) FROM snapshots"), 1);
+    assert_int_equal(number_of(&made, "v2/catalog.sqlite", "SELECT count(*) FROM snapshots"), 1);
 }
 
 /* Runs a shell command on each segment, as "$1". */

@@ -43,7 +43,8 @@ struct run {
     struct sources sources;
     struct progress progress;
     struct strings tags;
-    struct snapshot_row last; /* of this host; without a name: none */
+    char parent[SNAPSHOT_NAME_SIZE]; /* the last snapshot of this host; empty: none */
+    uint64_t sequence;               /* … and the highest that any had, be it pruned */
     struct backup_result result;
     uint64_t troubles;
     uint64_t noted;
@@ -83,11 +84,17 @@ static void note(void *context, const char *path, const char *text)
 static int find_past(struct run *run, const char *host, struct err *err)
 {
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
-    int r = catalog_snapshots(run->session.catalog, host, &rows, err);
+    uint64_t highest = 0;
+    int r = catalog_all_snapshots(run->session.catalog, host, &rows, err);
 
-    for (size_t i = 0; i < rows.count && r == 0; i++)
-        if (!run->last.name[0] || rows.at[i].sequence > run->last.sequence)
-            run->last = rows.at[i];
+    for (size_t i = 0; i < rows.count && r == 0; i++) {
+        if (rows.at[i].sequence < highest)
+            continue;
+        highest = rows.at[i].sequence;
+        strcpy(run->parent, rows.at[i].name);
+    }
+    if (r == 0)
+        r = catalog_sequence(run->session.catalog, host, &run->sequence, err);
     return r < 0 ? r : sources_find_previous(&run->sources, run->session.catalog, host, err);
 }
 
@@ -212,8 +219,8 @@ static int back_up(struct run *run, struct err *err)
         .tag_count = run->tags.count,
         .exclusions = (const char *const *)run->sources.exclusions.at,
         .exclusion_count = run->sources.exclusions.count,
-        .sequence = run->last.sequence,
-        .parent = run->last.name,
+        .sequence = run->sequence,
+        .parent = run->parent,
         .adhoc = run->sources.adhoc,
         .force = app_flag(app, "force"),
         .dry_run = app_flag(app, "dry-run"),

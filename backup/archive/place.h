@@ -23,6 +23,7 @@ enum archive_kind {
     ARCHIVE_METADATA = 2,
     ARCHIVE_ROOT = 3,
     ARCHIVE_INDEX = 4,
+    ARCHIVE_NOTE = 9,
 };
 
 enum { NO_ARCHIVE = UINT32_MAX };

@@ -282,6 +282,7 @@ void repo_object_name(enum archive_kind kind, const struct archive_id *id,
     const char *folder = kind == ARCHIVE_METADATA ? "meta"
                          : kind == ARCHIVE_INDEX  ? "index"
                          : kind == ARCHIVE_ROOT   ? "snapshots"
+                         : kind == ARCHIVE_NOTE   ? "notes"
                                                   : "data";
     char hex[2 * ARCHIVE_ID_SIZE + 1];
 

@@ -278,6 +278,11 @@ uint32_t keyring_epoch(const struct keyring *keyring)
     return keyring->epoch;
 }
 
+uint32_t keyring_generation(const struct keyring *keyring)
+{
+    return keyring->generation;
+}
+
 const uint8_t *keyring_master(const struct keyring *keyring, uint32_t epoch)
 {
     for (size_t i = keyring->keys; i-- > 0;)

@@ -67,6 +67,7 @@ void keyring_free(struct keyring *keyring);
 void keyring_freep(struct keyring **keyring);
 
 uint32_t keyring_epoch(const struct keyring *keyring); /* the current one */
+uint32_t keyring_generation(const struct keyring *keyring);
 /* NULL: no such epoch. */
 const uint8_t *keyring_master(const struct keyring *keyring, uint32_t epoch);
 const struct digest_key *keyring_id_key(const struct keyring *keyring);
