@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "quick: also run under the address sanitizer")
     config.addinivalue_line("markers", "smoke: also run under the thread sanitizer")
     config.addinivalue_line("markers", "root: needs root")
+    config.addinivalue_line("markers", "xdist_group(name): what one process runs, where there are several")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -100,6 +100,7 @@ class Yester:
             path.mkdir(mode=0o777)
             path.chmod(0o777)
         self.write_key(self.key)
+        self.program = self.reachable(BIN)
         self.env = {
             "PATH": os.environ["PATH"], "HOME": str(self.work / "home"), "LC_ALL": "C.UTF-8", "TZ": "UTC",
             "XDG_CACHE_HOME": str(self.cache), "YESTER_REPO": str(self.repo),
@@ -115,8 +116,20 @@ class Yester:
         if self.user:
             os.chown(path, self.user, self.user)
 
+    def reachable(self, path):
+        """A copy that the user can run, wherever the tests stand (a clone below /root, say)."""
+        return shutil.copy(path, self.fresh("bin")) if self.user else path
+
     def command(self, *args):
-        return [*as_user(self.user), BIN, *map(os.fspath, args)]
+        return [*as_user(self.user), self.program, *map(os.fspath, args)]
+
+    def harness(self, script, *args):
+        """Run a script of tests/harness as this user."""
+        python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+        copy = self.reachable(ROOT / "tests" / "harness" / script)
+        command = [*as_user(self.user), python, copy, *map(os.fspath, args)]
+        p = subprocess.run(command, capture_output=True, env=self.env)
+        return Result(command, p.returncode, p.stdout, p.stderr)
 
     def run(self, *args, rc=0, env=None, input=b"", timeout=PATIENCE, prefix=(), cwd=None):
         """Run it to its end; RC is the exit status that it must have (None: any; or several)."""
@@ -145,6 +158,10 @@ class Yester:
         name = result.lines[-1] if result.lines else ""
         assert NAME.fullmatch(name), f"the last line is no snapshot: {result!r}"
         return name
+
+    def verify(self):
+        """All that is stored can be read."""
+        self.run("verify", "--data")
 
     def snapshots(self):
         found = self.run("--json", "list").json()
@@ -187,7 +204,7 @@ class Yester:
         mount = Mount(where, process)
         self.mounts.append(where)
         try:
-            wait_for(lambda: os.path.ismount(where) or process.poll() is not None, "the mount")
+            wait_for(lambda: is_mounted(where) or process.poll() is not None, "the mount")
             assert process.poll() is None, f"mount ended: {pathlib.Path(log.name).read_text()}"
             yield mount
             if process.poll() is None:

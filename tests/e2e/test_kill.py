@@ -1,0 +1,91 @@
+"""Killed at any moment: nothing acknowledged is lost, nothing has to be repaired by hand."""
+import random
+import signal
+import time
+
+import pytest
+
+from conftest import same
+
+
+def grow(tree, rnd, i):
+    """A change that gives a backup something to do."""
+    for j in range(8):
+        path = tree / "grown" / f"{i}.{j}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(rnd.randbytes(700_000))
+    (tree / "README").write_bytes(b"generation %d\n" % i)
+
+
+def duration(yester, tree):
+    begin = time.monotonic()
+    yester.backup(tree)
+    return time.monotonic() - begin
+
+
+def killed(yester, tree, kills, command=None):
+    """Kill KILLS backups at random moments; return what was acknowledged: {name: README}."""
+    rnd = random.Random(4)
+    grow(tree, rnd, 0)
+    kept = {yester.backup(tree): b"generation 0\n"}
+    grow(tree, rnd, 1)
+    whole = duration(yester, tree)
+    hit = 0
+    for i in range(2, kills + 2):
+        grow(tree, rnd, i)
+        process = yester.start("backup", "--type", "files", tree)
+        time.sleep(rnd.random() * whole * 1.1)
+        process.send_signal(signal.SIGKILL)
+        out, _ = process.communicate()
+        if process.returncode == 0:
+            kept[out.decode().split()[-1]] = b"generation %d\n" % i
+        else:
+            hit += 1
+        if i % 5 == 0:
+            kept[yester.backup(tree)] = b"generation %d\n" % i
+    assert hit >= kills // 3, "most of the kills came too late to mean anything"
+    return kept
+
+
+def check(yester, tree, kept):
+    last = yester.backup(tree)
+    yester.verify()
+    for name, readme in kept.items():
+        assert yester.run("cat", f"{name}:files{tree}/README").out == readme
+    same(tree, yester.restored(tree, last))
+    for name in list(kept)[:3]:
+        yester.restore(name, "--verify", target=yester.fresh("old"))
+
+
+@pytest.mark.quick
+def test_five_backups_killed_at_random_moments_hurt_nothing(yester, tree):
+    check(yester, tree, killed(yester, tree, 5))
+
+
+@pytest.mark.long
+def test_twenty_five_backups_killed_at_random_moments_hurt_nothing(yester, tree):
+    check(yester, tree, killed(yester, tree, 25))
+
+
+def test_killed_backups_and_a_lost_catalog_together_hurt_nothing(yester, tree):
+    kept = killed(yester, tree, 4)
+    for path in sorted(yester.cache.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    check(yester, tree, kept)
+
+
+@pytest.mark.quick
+def test_interrupted_by_the_keyboard_it_exits_130_and_the_next_backup_succeeds(yester, tree):
+    rnd = random.Random(1)
+    for i in range(10):
+        grow(tree, rnd, i)
+    name = yester.backup(tree)
+    for i in range(10, 20):
+        grow(tree, rnd, i)
+    process = yester.start("backup", "--type", "files", tree)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode in (130, 0), err
+    same(tree, yester.restored(tree, yester.backup(tree)))
+    assert name in {s["name"] for s in yester.snapshots()}
