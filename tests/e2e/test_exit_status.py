@@ -72,7 +72,6 @@ def test_unreadable_files_exit_3_and_each_is_named(user_yester, tree):
     assert not below(target, tree / "src/main.c").exists() or not below(target, tree / "src/main.c").read_bytes()
 
 
-@pytest.mark.xfail(reason="one below another path passes")
 def test_a_path_that_is_not_there_does_not_pass_silently(yester, tree):
     result = yester.run("backup", "--type", "files", tree, tree / "missing", rc=3)
     assert "missing" in result.errors

@@ -107,7 +107,6 @@ def test_a_backup_whose_nth_read_fails_is_truthful(yester, source, request, erro
     backups(yester, source, calls, f"error={error}", "", [40 + n for n in steps(request, 10)])
 
 
-@pytest.mark.xfail(reason="init does not take up what a killed one left")
 def test_an_init_killed_at_any_call_can_be_repeated(work, request):
     y = Yester(work)
     for n in range(1, 60):
