@@ -85,6 +85,22 @@ static bool hold_open(struct dirs *dirs, struct dir *dir, int *out_fd)
     return open;
 }
 
+int dir_is_mounted(struct extract *x, struct dir *dir, bool *out, struct err *err)
+{
+    struct statx st;
+    int fd;
+
+    int r = dir_hold(x, dir, &fd, err);
+    if (r < 0)
+        return r;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) < 0)
+        r = err_sys(err, "stat");
+    else
+        *out = (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+    dir_let(x, dir);
+    return r;
+}
+
 /* Opens one name again; it must be the directory that it was. */
 static int open_again(const struct dir *dir, int parent, int *out_fd, struct err *err)
 {
@@ -231,6 +247,7 @@ void dir_ref(struct dir *dir)
 /* All below is done: now the directory gets what it is to have. */
 static void settle(struct extract *x, struct dir *dir)
 {
+    struct stat st;
     struct err err;
     int fd;
 
@@ -238,7 +255,9 @@ static void settle(struct extract *x, struct dir *dir)
         return;
     int r = dir_hold(x, dir, &fd, &err);
     if (r == 0) {
-        r = meta_apply(x, &(struct handle){.fd = fd}, &dir->attributes, &err);
+        r = fstat(fd, &st) < 0
+                ? err_sys(&err, "stat")
+                : meta_apply(x, &(struct handle){.fd = fd}, &dir->attributes, &st, &err);
         dir_let(x, dir);
     }
     if (r < 0)

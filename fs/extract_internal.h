@@ -33,11 +33,11 @@ struct spillmap;
 enum {
     EXTRACT_PATH_MAX = 16 * 1024 * 1024, /* bytes of one path, whatever its depth */
     EXTRACT_OTHERS = 16,
-    EXTRACT_NAME_SIZE = 16, /* ".yester-XXXXXX" */
+    EXTRACT_NAME_SIZE = 32, /* ".yester-tmp-XXXXXXXXXXXX" */
 };
 
 #define EXTRACT_MARKER ".yester-restore"
-#define EXTRACT_TEMPORARY ".yester-"
+#define EXTRACT_TEMPORARY ".yester-tmp-"
 
 enum pass { PASS_COUNT, PASS_WRITE, PASS_DELETE, PASS_VERIFY };
 
@@ -152,8 +152,8 @@ void jobs_total(const struct extract *x, uint64_t *out_files, uint64_t *out_byte
 
 /* extract_plan.c: goes through a job */
 int plan_run(struct extract *x, const struct job *job, struct err *err);
-/* Whether an existing path is on the list of what is kept; `path` is a source path. */
-bool plan_keeps(const struct extract *x, const char *path);
+/* Whether what a source path would become is on the list of what is kept. */
+bool plan_keeps(const struct extract *x, const struct job *job, const char *source_path);
 /* What a list of patterns says of a source path. */
 enum pattern_verdict plan_match(const struct patterns *patterns, const struct job *job,
                                 const char *path, size_t size, bool directory);
@@ -188,6 +188,8 @@ int dir_ensure(struct extract *x, struct dir *dir, struct err *err);
 /* Its descriptor, until dir_let(). */
 int dir_hold(struct extract *x, struct dir *dir, int *out_fd, struct err *err);
 void dir_let(struct extract *x, struct dir *dir);
+/* Whether a file system, or a part of one, is mounted there. */
+int dir_is_mounted(struct extract *x, struct dir *dir, bool *out, struct err *err);
 /* "a/b" below the target, and an entry of it; no NUL. */
 int dir_path(const struct dir *dir, const char *name, size_t size, struct buf *out,
              struct err *err);
@@ -208,17 +210,24 @@ void place_sweep(int dirfd); /* removes temporaries of a run that was killed */
 
 /* extract_meta.c */
 void attributes_of(const struct entry *entry, struct attributes *out);
+/* `st`: as the object is now. */
 int meta_apply(struct extract *x, const struct handle *handle, const struct attributes *attributes,
-               struct err *err);
+               struct stat *st, struct err *err);
 /* 0: as it should be; else ERR_EXISTS with what differs. */
 int meta_compare(struct extract *x, const struct handle *handle, const struct stat *st,
                  const struct attributes *attributes, struct err *err);
 /* Same type, size, mtime; of symlinks target, of devices number. */
 bool meta_same(int dirfd, const char *name, const struct entry *entry, const struct stat *st);
+/* Whether the owner's word on size and time is enough to give a file what the snapshot has. */
+bool meta_trusts(const struct extract *x, const struct entry *entry, const struct stat *st);
 bool meta_time_equal(const struct stat *st, int64_t seconds, uint32_t ns);
 /* extract_xattr.c */
+/* `out_changed`: its mode may be another one by now. */
 int xattr_sync(struct extract *x, const struct handle *handle, const struct attributes *attributes,
-               struct err *err);
+               bool *out_changed, struct err *err);
+/* Whether the object would get capabilities that it has not. */
+int xattr_grants(struct extract *x, const struct handle *handle,
+                 const struct attributes *attributes, bool *out, struct err *err);
 int xattr_compare(struct extract *x, const struct handle *handle,
                   const struct attributes *attributes, struct err *err);
 

@@ -237,8 +237,10 @@ void links_make(struct extract *x, const struct later *later)
     }
     held.entry.name = later->name;
     held.entry.name_size = later->name_size;
+    /* An inode's number may have been given to another user's file since. */
     if (!links_find(x->links, later->inode, &record) ||
-        open_first(x, record, &source, &first, &err) < 0) {
+        open_first(x, record, &source, &first, &err) < 0 ||
+        (x->root && first.st_uid != held.entry.uid)) {
         make_file_of_link(x, later, &held.entry);
         return;
     }

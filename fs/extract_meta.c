@@ -65,7 +65,10 @@ static int set_owner(struct extract *x, const struct handle *handle,
     }
     if (r < 0)
         return err_sys(err, "set the owner");
-    return fstat(handle->fd, st) < 0 ? err_sys(err, "stat") : 0;
+    st->st_uid = attributes->uid;
+    st->st_gid = attributes->gid;
+    /* Set-id bits may have gone. */
+    return (st->st_mode & SET_ID_BITS) && fstat(handle->fd, st) < 0 ? err_sys(err, "stat") : 0;
 }
 
 static int set_mode(const struct handle *handle, mode_t mode, struct stat *st, struct err *err)
@@ -84,17 +87,14 @@ bool meta_time_equal(const struct stat *st, int64_t seconds, uint32_t ns)
 }
 
 static int set_time(const struct handle *handle, const struct attributes *attributes,
-                    struct err *err)
+                    const struct stat *st, struct err *err)
 {
     const struct timespec times[2] = {
         {.tv_nsec = UTIME_OMIT},
         {.tv_sec = attributes->mtime_s, .tv_nsec = (long)attributes->mtime_ns},
     };
-    struct stat st;
 
-    if (fstat(handle->fd, &st) < 0)
-        return err_sys(err, "stat");
-    if (meta_time_equal(&st, attributes->mtime_s, attributes->mtime_ns))
+    if (meta_time_equal(st, attributes->mtime_s, attributes->mtime_ns))
         return 0;
     if (utimensat(handle->fd, "", times, AT_EMPTY_PATH) < 0)
         return err_sys(err, "set the time");
@@ -103,28 +103,36 @@ static int set_time(const struct handle *handle, const struct attributes *attrib
 
 /* Owner first, since changing it clears set-id bits and capabilities; those bits last of all. */
 int meta_apply(struct extract *x, const struct handle *handle, const struct attributes *attributes,
-               struct err *err)
+               struct stat *st, struct err *err)
 {
-    struct stat st;
+    bool changed = false;
 
-    if (fstat(handle->fd, &st) < 0)
-        return err_sys(err, "stat");
-    int r = set_owner(x, handle, attributes, &st, err);
+    int r = set_owner(x, handle, attributes, st, err);
     if (r == 0)
-        r = xattr_sync(x, handle, attributes, err);
+        r = xattr_sync(x, handle, attributes, &changed, err);
     if (r < 0)
         return r;
     if (attributes->type == ENTRY_SYMLINK)
-        return set_time(handle, attributes, err);
-    if (fstat(handle->fd, &st) < 0) /* an ACL changes the mode */
+        return set_time(handle, attributes, st, err);
+    if (changed && fstat(handle->fd, st) < 0) /* an ACL changes the mode */
         return err_sys(err, "stat");
-    mode_t mode = wanted_mode(x, attributes, &st);
-    bool equal = (st.st_mode & 07777) == mode;
+    mode_t mode = wanted_mode(x, attributes, st);
+    bool equal = (st->st_mode & 07777) == mode;
     if (!equal)
-        r = set_mode(handle, mode & (mode_t)~SET_ID_BITS, &st, err);
+        r = set_mode(handle, mode & (mode_t)~SET_ID_BITS, st, err);
     if (r == 0)
-        r = set_time(handle, attributes, err);
-    return r < 0 || equal ? r : set_mode(handle, mode, &st, err);
+        r = set_time(handle, attributes, st, err);
+    return r < 0 || equal ? r : set_mode(handle, mode, st, err);
+}
+
+/* Root gives nobody's file an owner or bits that make its content count for more. */
+bool meta_trusts(const struct extract *x, const struct entry *entry, const struct stat *st)
+{
+    if (!x->root || entry->type != ENTRY_FILE || st->st_uid == 0)
+        return true;
+    bool bits = (entry->mode & SET_ID_BITS) != 0 && !x->options->no_setuid;
+    bool has_bits = st->st_gid == entry->gid && (st->st_mode & 07777) == entry->mode;
+    return st->st_uid == entry->uid && (!bits || has_bits);
 }
 
 /* File systems end at some year: a time beyond it is the last that they have. */

@@ -128,6 +128,16 @@ static void remove_partial(struct extract *x, struct outfile *file)
     dir_let(x, file->dir);
 }
 
+/* Some network file systems cannot refuse to replace what is there but by way of a link. */
+static int rename_new(int dirfd, const char *from, const char *to)
+{
+    if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if ((errno != EINVAL && errno != ENOSYS) || linkat(dirfd, from, dirfd, to, 0) < 0)
+        return -1;
+    return unlinkat(dirfd, from, 0);
+}
+
 static int put_in_place(struct extract *x, struct outfile *file, struct err *err)
 {
     int dirfd;
@@ -137,8 +147,9 @@ static int put_in_place(struct extract *x, struct outfile *file, struct err *err
     int r = dir_hold(x, file->dir, &dirfd, err);
     if (r < 0)
         return r;
-    unsigned flags = x->options->overwrite == OVERWRITE_NEVER ? RENAME_NOREPLACE : 0;
-    if (renameat2(dirfd, file->temporary, dirfd, file->name, flags) < 0)
+    bool never = x->options->overwrite == OVERWRITE_NEVER;
+    if ((never ? rename_new(dirfd, file->temporary, file->name)
+               : renameat(dirfd, file->temporary, dirfd, file->name)) < 0)
         r = err_sys(err, "put it in its place");
     dir_let(x, file->dir);
     return r;
@@ -149,11 +160,11 @@ static int complete(struct extract *x, struct outfile *file, struct err *err)
 {
     struct stat st;
 
-    int r = meta_apply(x, &(struct handle){.fd = file->fd}, &file->attributes, err);
-    if (r == 0 && fstat(file->fd, &st) < 0)
-        r = err_sys(err, "stat");
-    if (r == 0 && (uint64_t)st.st_size != file->size)
-        r = err_set(err, ERR_CORRUPT, "its content is not as long as it should be");
+    if (fstat(file->fd, &st) < 0)
+        return err_sys(err, "stat");
+    if ((uint64_t)st.st_size != file->size)
+        return err_set(err, ERR_CORRUPT, "its content is not as long as it should be");
+    int r = meta_apply(x, &(struct handle){.fd = file->fd}, &file->attributes, &st, err);
     if (r == 0)
         r = put_in_place(x, file, err);
     if (r < 0)

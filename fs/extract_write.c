@@ -38,6 +38,40 @@ static bool content_is(struct extract *x, int dirfd, const char *name, const str
     return fd >= 0 && verify_content(x, fd, entry, &err) == 0;
 }
 
+/* What is there has the entry's size and time; whether it may be given its attributes, too. */
+static bool may_stay(struct extract *x, const struct handle *handle, const struct entry *entry,
+                     const struct stat *st)
+{
+    struct attributes attributes;
+    struct err err;
+    bool grants = true;
+
+    if (!meta_trusts(x, entry, st))
+        return false;
+    attributes_of(entry, &attributes);
+    if (!attributes.has_xattrs || entry->type != ENTRY_FILE || st->st_uid == 0)
+        return true;
+    return xattr_grants(x, handle, &attributes, &grants, &err) == 0 && !grants;
+}
+
+static bool is_same(struct extract *x, int dirfd, const char *name, const struct entry *entry,
+                    const struct stat *st)
+{
+    struct handle handle;
+    struct stat now;
+    struct err err;
+
+    if (!meta_same(dirfd, name, entry, st))
+        return false;
+    if (!x->root || entry->type != ENTRY_FILE || st->st_uid == 0) /* the most common, at once */
+        return content_is(x, dirfd, name, entry);
+    if (place_look(dirfd, name, &handle, &now, &err) < 0)
+        return false;
+    bool may = may_stay(x, &handle, entry, &now);
+    closep(&handle.fd);
+    return may && content_is(x, dirfd, name, entry);
+}
+
 static int decide_at(struct extract *x, int dirfd, const struct entry *entry, bool keep,
                      enum verdict *out, struct err *err)
 {
@@ -56,8 +90,7 @@ static int decide_at(struct extract *x, int dirfd, const struct entry *entry, bo
     if (S_ISDIR(st.st_mode))
         return clear_directory(x, dirfd, name, err);
     *out = VERDICT_OVER;
-    if (overwrite == OVERWRITE_IF_CHANGED && meta_same(dirfd, name, entry, &st) &&
-        content_is(x, dirfd, name, entry))
+    if (overwrite == OVERWRITE_IF_CHANGED && is_same(x, dirfd, name, entry, &st))
         *out = VERDICT_SAME;
     return 0;
 }
@@ -78,8 +111,22 @@ int write_decide(struct extract *x, struct dir *dir, const struct entry *entry, 
     return r;
 }
 
+/* Whether an object is the one that was made, or was found to be the same: another user may have
+ * put one in its place. */
+static bool is_expected(struct extract *x, const struct handle *handle, const struct entry *entry,
+                        bool made, const struct stat *st)
+{
+    bool device = entry->type == ENTRY_CHARDEV || entry->type == ENTRY_BLOCKDEV;
+
+    if ((st->st_mode & S_IFMT) != (entry_st_mode(entry) & S_IFMT) || st->st_nlink > entry->links)
+        return false;
+    if (device && st->st_rdev != entry->rdev)
+        return false;
+    return made ? st->st_uid == geteuid() : may_stay(x, handle, entry, st);
+}
+
 /* Gives what is at the name, and is of this type, its attributes. */
-static int bring_in_line(struct extract *x, struct dir *dir, const struct entry *entry,
+static int bring_in_line(struct extract *x, struct dir *dir, const struct entry *entry, bool made,
                          struct stat *out_st, struct err *err)
 {
     struct handle handle = {.fd = -1};
@@ -96,10 +143,9 @@ static int bring_in_line(struct extract *x, struct dir *dir, const struct entry 
     dir_let(x, dir);
     if (r < 0)
         return r;
-    bool as_expected = (out_st->st_mode & S_IFMT) == (entry_st_mode(entry) & S_IFMT) &&
-                       out_st->st_nlink <= entry->links;
-    r = as_expected ? meta_apply(x, &handle, &attributes, err)
-                    : err_set(err, ERR_SYSTEM, "it was replaced meanwhile");
+    r = is_expected(x, &handle, entry, made, out_st)
+            ? meta_apply(x, &handle, &attributes, out_st, err)
+            : err_set(err, ERR_SYSTEM, "it was replaced meanwhile");
     closep(&handle.fd);
     return r;
 }
@@ -129,7 +175,7 @@ void write_special(struct extract *x, struct dir *dir, const struct entry *entry
 
     int r = make_special(x, dir, entry, over, &err);
     if (r == 0)
-        r = bring_in_line(x, dir, entry, &st, &err);
+        r = bring_in_line(x, dir, entry, true, &st, &err);
     if (r == 0 && link)
         links_done(x->links, link - 1, &st);
     if (r == 0)
@@ -173,7 +219,7 @@ static void keep_same(struct extract *x, struct dir *dir, const struct entry *en
     struct stat st;
     struct err err;
 
-    int r = bring_in_line(x, dir, entry, &st, &err);
+    int r = bring_in_line(x, dir, entry, false, &st, &err);
     if (r == 0 && link)
         links_done(x->links, link - 1, &st);
     if (r == 0)

@@ -7,6 +7,8 @@
 #include "backup/base/cleanup.h"
 #include "fs/extract_internal.h"
 
+#define CAPABILITY "security.capability"
+
 enum { LIST_MAX = 65536, VALUE_MAX = 65536, ATTR_NAME_MAX = 255 };
 
 /* Calls by descriptor do not work with O_PATH; by its name in /proc they do, and follow nothing
@@ -58,7 +60,13 @@ static bool is_ours(const char *name, bool root)
     for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
         if (strncmp(name, always[i], strlen(always[i])) == 0)
             return true;
-    return root && strcmp(name, "security.capability") == 0;
+    return root && strcmp(name, CAPABILITY) == 0;
+}
+
+/* File capabilities are what set-id bits are. */
+static bool is_unwanted(const struct extract *x, const char *name)
+{
+    return x->options->no_setuid && strcmp(name, CAPABILITY) == 0;
 }
 
 /* The stored set; empty where there is none. */
@@ -98,13 +106,14 @@ static bool set_has(const struct buf *set, const char *wanted)
     return false;
 }
 
-/* Calls `each` for what the object has and the set has not. */
+/* Calls `each` for what the object has and the set has not; returns how often. */
 static int each_extra(struct extract *x, const struct handle *handle, const struct buf *set,
                       int (*each)(const struct handle *, const char *name))
 {
     CLEANUP(buf_clear) struct buf names = {.limit = LIST_MAX};
     ssize_t size = list_names(handle, NULL, 0);
     struct err err;
+    int count = 0;
 
     if (size <= 0 || buf_reserve(&names, (size_t)size, &err) < 0)
         return 0; /* nothing, or a file system without */
@@ -112,12 +121,13 @@ static int each_extra(struct extract *x, const struct handle *handle, const stru
     for (ssize_t at = 0; at < size;) {
         const char *name = (const char *)names.data + at;
         at += (ssize_t)strlen(name) + 1;
-        if (!is_ours(name, x->root) || set_has(set, name))
+        if (!is_ours(name, x->root) || (set_has(set, name) && !is_unwanted(x, name)))
             continue;
         if (each(handle, name) < 0)
             return -1;
+        count++;
     }
-    return 0;
+    return count;
 }
 
 struct pair {
@@ -163,7 +173,7 @@ static bool may_be_refused(const struct extract *x, const char *name)
 static int set_pair(struct extract *x, const struct handle *handle, const struct pair *pair,
                     struct err *err)
 {
-    if (has_value(handle, pair))
+    if (is_unwanted(x, pair->name) || has_value(handle, pair))
         return 0;
     if (set_value(handle, pair->name, pair->value, pair->size) == 0)
         return 0;
@@ -172,11 +182,14 @@ static int set_pair(struct extract *x, const struct handle *handle, const struct
                        "security.* and trusted.* attributes were not restored: not root");
         return 0;
     }
-    return err_sys(err, "set attribute %s", pair->name);
+    int r = err_sys(err, "set attribute %s", pair->name);
+    /* No room for an attribute says nothing of room for files. */
+    err->cause = 0;
+    return r;
 }
 
 int xattr_sync(struct extract *x, const struct handle *handle, const struct attributes *attributes,
-               struct err *err)
+               bool *out_changed, struct err *err)
 {
     CLEANUP(buf_clear) struct buf set = {.limit = ENTRY_XATTRS_MAX};
     struct pair pair;
@@ -184,8 +197,10 @@ int xattr_sync(struct extract *x, const struct handle *handle, const struct attr
     int r = load_set(x, attributes, &set, err);
     if (r < 0)
         return r;
-    if (each_extra(x, handle, &set, remove_value) < 0)
+    int removed = each_extra(x, handle, &set, remove_value);
+    if (removed < 0)
         return err_sys(err, "remove an attribute");
+    *out_changed = removed > 0 || set.size > 0;
     const uint8_t *at = set.data, *end = set.size > 0 ? set.data + set.size : set.data;
     while ((r = next_pair(&at, end, &pair, err)) > 0) {
         r = set_pair(x, handle, &pair, err);
@@ -215,7 +230,26 @@ int xattr_compare(struct extract *x, const struct handle *handle,
         return err_set(err, ERR_EXISTS, "it has extended attributes that it should not have");
     const uint8_t *at = set.data, *end = set.size > 0 ? set.data + set.size : set.data;
     while ((r = next_pair(&at, end, &pair, err)) > 0)
-        if (!may_be_refused(x, pair.name) && !has_value(handle, &pair))
+        if (!is_unwanted(x, pair.name) && !may_be_refused(x, pair.name) &&
+            !has_value(handle, &pair))
             return err_set(err, ERR_EXISTS, "its attribute %s is another one", pair.name);
     return r;
+}
+
+int xattr_grants(struct extract *x, const struct handle *handle,
+                 const struct attributes *attributes, bool *out, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf set = {.limit = ENTRY_XATTRS_MAX};
+    struct pair pair;
+
+    *out = false;
+    if (!x->root || x->options->no_setuid || !attributes->has_xattrs)
+        return 0;
+    int r = load_set(x, attributes, &set, err);
+    if (r < 0)
+        return r;
+    const uint8_t *at = set.data, *end = set.size > 0 ? set.data + set.size : set.data;
+    while (!*out && (r = next_pair(&at, end, &pair, err)) > 0)
+        *out = strcmp(pair.name, CAPABILITY) == 0 && !has_value(handle, &pair);
+    return r < 0 ? r : 0;
 }
