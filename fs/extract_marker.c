@@ -16,7 +16,10 @@
  * an interrupted one left: which temporary files are its own, whose attributes it still has to set,
  * and, after a start of the machine, that size and time of a file do not prove its content.
  */
-enum { HEAD_SIZE = 64, MADE_SIZE = 16, MADE_AT_ONCE = 256 };
+enum { HEAD_SIZE = 64, UUID_SIZE = 36, MADE_SIZE = 16, MADE_AT_ONCE = 256 };
+
+/* In place of the boot's id while times are not to be trusted. */
+#define EARLIER "another boot"
 
 static void boot_id(char out[HEAD_SIZE])
 {
@@ -43,15 +46,30 @@ static int read_made(struct extract *x, int fd, struct err *err)
     return r;
 }
 
+/* Whether it is one of these at all: a restored file may have the name. */
+static bool is_marker(const char *head, size_t size)
+{
+    static const char zeros[HEAD_SIZE];
+    bool id = size >= UUID_SIZE && strspn(head, "0123456789abcdef-") == UUID_SIZE;
+
+    return id || memcmp(head, zeros, size) == 0 ||
+           (size >= strlen(EARLIER) && memcmp(head, EARLIER, strlen(EARLIER)) == 0);
+}
+
 /* What the run before left, if it did not come to its end. */
 static int look_back(struct extract *x, int fd, const char now[HEAD_SIZE], struct err *err)
 {
-    char before[HEAD_SIZE];
+    char before[HEAD_SIZE + 1] = {0};
     size_t got;
 
-    int r = io_read_full(fd, before, sizeof(before), &got, err);
+    int r = io_read_full(fd, before, HEAD_SIZE, &got, err);
     if (r < 0 || got == 0)
         return r;
+    if (!is_marker(before, got)) {
+        closep(&x->marker);
+        x->marker = -1;
+        return 0;
+    }
     x->resumed = true;
     x->distrust = got < HEAD_SIZE || now[0] == 0 || memcmp(before, now, HEAD_SIZE) != 0;
     return x->distrust ? 0 : read_made(x, fd, err);
@@ -63,7 +81,9 @@ static int open_marker(struct extract *x, int target, struct err *err)
     int fd = openat(target, EXTRACT_MARKER, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct stat st;
 
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
+    /* Others may have put it there: a link to something that must not be written to. */
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+        st.st_nlink != 1) {
         log_debug("restore: no %s in the target: what an interrupted run leaves is not known",
                   EXTRACT_MARKER);
         return 0;
@@ -114,13 +134,17 @@ int marker_begin(struct extract *x, int target, struct err *err)
         return note_target(x, target, err);
     boot_id(now);
     r = look_back(x, x->marker, now, err);
+    if (r == 0 && x->marker < 0)
+        return note_target(x, target, err);
+    if (r == 0 && x->resumed)
+        place_sweep(target);
     if (r == 0 && x->distrust && ftruncate(x->marker, 0) < 0)
         r = err_sys(err, "write %s", EXTRACT_MARKER);
     /* While times are not to be trusted the marker goes on saying so. */
     if (r == 0 && !x->distrust)
         r = io_pwrite_full(x->marker, now, sizeof(now), 0, err);
     else if (r == 0)
-        r = io_pwrite_full(x->marker, "another boot", 12, 0, err);
+        r = io_pwrite_full(x->marker, EARLIER, strlen(EARLIER), 0, err);
     if (r == 0)
         r = io_fsync(x->marker, EXTRACT_MARKER, err);
     if (r == 0)
@@ -169,6 +193,16 @@ void marker_made(struct extract *x, const struct stat *st)
         (void)io_write_full(x->marker, bytes, sizeof(bytes), &err);
 }
 
+/* A restored file of that name has taken its place. */
+static bool is_in_place(int marker, int target)
+{
+    struct stat ours, there;
+
+    return fstat(marker, &ours) == 0 &&
+           fstatat(target, EXTRACT_MARKER, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
 void marker_end(struct extract *x, int target, bool finished)
 {
     for (size_t i = 1; i < x->other_count; i++)
@@ -177,7 +211,8 @@ void marker_end(struct extract *x, int target, bool finished)
     if (x->marker < 0)
         return;
     struct stat before;
-    if (finished && fstat(target, &before) == 0 && unlinkat(target, EXTRACT_MARKER, 0) == 0)
+    if (finished && is_in_place(x->marker, target) && fstat(target, &before) == 0 &&
+        unlinkat(target, EXTRACT_MARKER, 0) == 0)
         keep_time(target, &before);
     closep(&x->marker);
     x->marker = -1;

@@ -9,7 +9,8 @@
 #include "backup/base/io.h"
 #include "fs/extract_internal.h"
 
-enum { ATTEMPTS = 16, SUFFIX = 6 };
+/* Long enough that no file of the user's is taken for one of these. */
+enum { ATTEMPTS = 16, SUFFIX = 12 };
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
