@@ -199,8 +199,10 @@ static int run(struct extract *x, struct err *err)
         r = open_target(x, &target, err);
     if (r < 0)
         return r;
-    if (x->options->dry_run)
-        return room_count(x, target, err);
+    if (x->options->dry_run) {
+        r = room_count(x, target, err);
+        return r < 0 || target < 0 ? r : delete_all(x, target, err);
+    }
     r = room_check(x, target, err);
     return r < 0 ? r : write_all(x, target, err);
 }

@@ -92,7 +92,7 @@ static bool is_left_out(struct deletion *deletion, int dirfd, const char *name, 
     if (plan_match(deletion->left_out, deletion->job, path, size, directory) == PATTERN_EXCLUDED ||
         plan_match(x->exclude, deletion->job, path, size, directory) == PATTERN_EXCLUDED)
         return true;
-    if (plan_keeps(x, path))
+    if (plan_keeps(x, deletion->job, path))
         return true;
     return directory && (is_build_output(dirfd, name) || is_marked(dirfd, name));
 }
@@ -135,6 +135,13 @@ static int push(struct deletion *deletion, struct dir *dir, struct err *err)
     return 0;
 }
 
+static void count_deleted(struct extract *x, struct dir *dir, const char *name)
+{
+    extract_note(x, dir, name, name ? strlen(name) : 0, "%s",
+                 x->options->dry_run ? "would delete" : "deleted");
+    x->result.deleted++;
+}
+
 static int open_stream(struct extract *x, struct doomed *doomed, struct err *err)
 {
     int dirfd;
@@ -172,14 +179,13 @@ static void pop(struct deletion *deletion)
         return;
     }
     int r = dir_hold(x, doomed->dir->parent, &dirfd, &err);
-    if (r == 0 && !doomed->kept) {
+    if (r == 0 && !doomed->kept && !x->options->dry_run) {
         r = unlinkat(dirfd, doomed->dir->name, AT_REMOVEDIR);
         if (r < 0)
             r = err_sys(&err, "delete");
     }
     if (r == 0 && !doomed->kept) {
-        extract_note(x, doomed->dir, NULL, 0, "deleted");
-        x->result.deleted++;
+        count_deleted(x, doomed->dir, NULL);
     } else {
         deletion->at[deletion->depth - 1].kept = true;
     }
@@ -195,11 +201,10 @@ static int delete_file(struct deletion *deletion, struct doomed *doomed, int dir
 {
     struct extract *x = deletion->x;
 
-    if (unlinkat(dirfd, name, 0) < 0)
+    if (!x->options->dry_run && unlinkat(dirfd, name, 0) < 0)
         return errno == ENOENT ? 0 : err_sys(err, "delete");
-    extract_note(x, doomed->dir, name, strlen(name), "deleted");
-    x->result.deleted++;
-    deletion->touched |= deletion->depth == 1;
+    count_deleted(x, doomed->dir, name);
+    deletion->touched |= deletion->depth == 1 && !x->options->dry_run;
     return 0;
 }
 
@@ -212,12 +217,15 @@ static int enter(struct deletion *deletion, struct doomed *doomed, const char *n
     int r = dir_new(x, doomed->dir, name, strlen(name), NULL, true, &dir, err);
     if (r == 0)
         r = dir_ensure(x, dir, err);
-    if (r == 0 && (dir->state != DIR_THERE || dir->dev != deletion->device)) {
+    bool mounted = false;
+    if (r == 0 && dir->state == DIR_THERE)
+        r = dir_is_mounted(x, dir, &mounted, err);
+    if (r == 0 && (dir->state != DIR_THERE || dir->dev != deletion->device || mounted)) {
         doomed->kept = true; /* another file system, or gone */
         dir_unref(x, dir);
         return 0;
     }
-    deletion->touched |= deletion->depth == 1;
+    deletion->touched |= deletion->depth == 1 && !x->options->dry_run;
     if (r == 0)
         r = push(deletion, dir, err);
     if (r < 0 && dir)

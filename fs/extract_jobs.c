@@ -14,9 +14,12 @@ static const struct root_type *other_type(const struct selection *selection,
 {
     enum snapshot_type other = type == TYPE_FILES ? TYPE_CONFIG : TYPE_FILES;
 
-    if (type == TYPE_DATABASE || !has_type(selection, other))
+    if (type == TYPE_DATABASE)
         return NULL;
-    return &selection->types[other]->types[other];
+    /* Not asked for, it is still there. */
+    const struct root *root =
+        has_type(selection, other) ? selection->types[other] : selection->types[type];
+    return root->types[other].present ? &root->types[other] : NULL;
 }
 
 static int add_job(struct extract *x, struct view_target *target, struct err *err)

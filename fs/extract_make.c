@@ -44,9 +44,9 @@ static int open_there(struct extract *x, const struct dir *dir, int parent, int 
 }
 
 /* What stands where a directory must be goes, whatever it is: a symlink is never followed. */
-static int clear_way(struct extract *x, const struct dir *dir, int parent, struct err *err)
+static int clear_way(const struct dir *dir, int parent, struct err *err)
 {
-    if (x->options->overwrite == OVERWRITE_NEVER)
+    if (dir->aside) /* not asked for: perhaps its path leads elsewhere on this system */
         return err_set(err, ERR_EXISTS, "something that is no directory is in its place");
     if (unlinkat(parent, dir->name, 0) < 0 && errno != ENOENT)
         return err_sys(err, "remove what is in its place");
@@ -100,6 +100,9 @@ static void take_over(struct extract *x, struct dir *dir, int fd)
     sync_note(x, fd, st.st_dev);
     if (dir->fresh)
         return;
+    /* Whoever should not own it has no business in it from now on. */
+    if (x->root && !dir->aside && st.st_uid != dir->attributes.uid)
+        (void)!fchown(fd, dir->attributes.uid, dir->attributes.gid);
     dir->settle = !dir->aside || spillmap_get(x->made, st.st_dev, st.st_ino, &value);
     if (x->resumed)
         place_sweep(fd);
@@ -118,7 +121,7 @@ int dir_make(struct extract *x, struct dir *dir, int parent, int *out_fd, struct
         return r == 0 || r == -ERR_EXISTS || r == 1 ? 0 : r;
     }
     if (r == -ERR_EXISTS)
-        r = clear_way(x, dir, parent, err);
+        r = clear_way(dir, parent, err);
     if (r == 0)
         r = make_fresh(x, dir, parent, &fd, err);
     if (r < 0)

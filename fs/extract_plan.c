@@ -20,8 +20,12 @@ struct level {
     bool keep;                  /* what exists in it stays as it is */
     struct tree_cursor *cursor; /* NULL: not open now */
     uint64_t taken;
+    uint64_t below; /* entries that may still come, here and further down */
     struct dir *dir;
     size_t path_size; /* of its source path */
+    bool in_source;   /* from here on PASS_DELETE: */
+    bool elsewhere;   /* on another file system than the source path's directory */
+    dev_t device;     /* of that one */
 };
 
 struct walk {
@@ -49,9 +53,20 @@ enum pattern_verdict plan_match(const struct patterns *patterns, const struct jo
     return patterns_match(patterns, path + top + 1, size - top - 1, path, size, directory);
 }
 
-bool plan_keeps(const struct extract *x, const char *path)
+/* Where a source path comes to lie below the target. */
+static const char *target_path(const struct job *job, const char *path)
+{
+    if (!job->straight || job->inside[1] == 0)
+        return path;
+    if (job->held.entry.type == ENTRY_DIRECTORY)
+        return path + strlen(job->inside);
+    return path + (strrchr(job->inside, '/') - job->inside);
+}
+
+bool plan_keeps(const struct extract *x, const struct job *job, const char *source_path)
 {
     const struct extract_options *options = x->options;
+    const char *path = target_path(job, source_path);
 
     for (size_t i = 0; i < options->keep_count; i++)
         if (fnmatch(options->keep[i], path, FNM_LEADING_DIR | FNM_PATHNAME) == 0)
@@ -143,8 +158,30 @@ static bool is_source(const struct job *job, const char *path)
     return false;
 }
 
+/* What is deleted lies on the file system of the source path's directory: not on one that is
+ * mounted below, be it the same one from elsewhere. */
+static int may_delete(struct walk *walk, struct level *level, bool *out, struct err *err)
+{
+    const struct dir *dir = level->dir;
+
+    *out = false;
+    if (dir->state != DIR_THERE)
+        return 0;
+    if (!level->in_source) {
+        level->in_source = true;
+        level->device = dir->dev;
+    } else if (!level->elsewhere) {
+        int r = dir_is_mounted(walk->x, level->dir, &level->elsewhere, err);
+        if (r < 0)
+            return r;
+    }
+    level->elsewhere |= dir->dev != level->device;
+    *out = !level->elsewhere;
+    return 0;
+}
+
 /* What a pass does about a directory before what is in it. */
-static int enter(struct walk *walk, const struct level *level, bool partial, struct err *err)
+static int enter(struct walk *walk, struct level *level, bool partial, struct err *err)
 {
     struct extract *x = walk->x;
     const char *path = (const char *)walk->path.data;
@@ -159,10 +196,13 @@ static int enter(struct walk *walk, const struct level *level, bool partial, str
     if (x->pass == PASS_COUNT && level->dir->state == DIR_ABSENT)
         count_directory(x, level->dir);
     bool whole = !partial && level->included && !level->keep && is_source(walk->job, path);
-    if (x->pass == PASS_DELETE && whole && level->dir->state == DIR_THERE)
+    bool may = false;
+    if (x->pass == PASS_DELETE && whole)
+        r = may_delete(walk, level, &may, err);
+    if (r == 0 && may)
         delete_extra(x, walk->job, level->dir, &level->ref, level->has_pair ? &level->pair : NULL,
                      path);
-    return 0;
+    return r;
 }
 
 /* The trees' own damage is not the target's. */
@@ -177,6 +217,17 @@ static void refuse(struct walk *walk, const struct level *level, const struct en
     extract_trouble(walk->x, level->dir, entry->name, entry->name_size, side_of(err), err);
 }
 
+/* Something else than a directory is there, and to be kept. */
+static void leave_as_it_is(struct walk *walk, const struct level *level, const struct entry *entry)
+{
+    struct extract *x = walk->x;
+
+    if (x->pass == PASS_WRITE)
+        extract_note(x, level->dir, entry->name, entry->name_size, "kept");
+    if (x->pass == PASS_WRITE || x->pass == PASS_COUNT)
+        extract_add(x, &x->result.kept, 1);
+}
+
 static void visit_directory(struct walk *walk, const struct level *level, const struct entry *entry,
                             const struct level *next_like, const struct entry *attributes)
 {
@@ -184,7 +235,11 @@ static void visit_directory(struct walk *walk, const struct level *level, const 
     struct err err;
 
     next.ref = entry->directory;
+    next.below = entry->below_entries;
     next.path_size = walk->path.size;
+    next.in_source = level->in_source;
+    next.elsewhere = level->elsewhere;
+    next.device = level->device;
     int r = dir_new(walk->x, level->dir, entry->name, entry->name_size, attributes,
                     is_aside(walk, &next, attributes), &next.dir, &err);
     if (r < 0) {
@@ -197,7 +252,9 @@ static void visit_directory(struct walk *walk, const struct level *level, const 
         next.ref.entries > 0 && (walk->x->pass != PASS_DELETE || next.dir->state == DIR_THERE);
     if (r == 0 && worth)
         r = push(walk, &next, &err);
-    if (r < 0)
+    if (r == -ERR_EXISTS && next.keep)
+        leave_as_it_is(walk, level, entry);
+    else if (r < 0)
         refuse(walk, level, entry, &err);
     if (r < 0 || !worth)
         dir_unref(walk->x, next.dir);
@@ -249,7 +306,7 @@ static void visit(struct walk *walk, const struct level *level, const struct ent
         return;
     next.included = level->included || plan_match(x->include, walk->job, path, walk->path.size,
                                                   directory) == PATTERN_EXCLUDED;
-    next.keep = level->keep || plan_keeps(x, path);
+    next.keep = level->keep || plan_keeps(x, walk->job, path);
     int other = look_aside(walk, level, entry, &aside, &err);
     if (other < 0)
         refuse(walk, level, entry, &err);
@@ -262,6 +319,17 @@ static void visit(struct walk *walk, const struct level *level, const struct ent
         visit_directory(walk, level, entry, &next, attributes_from(x, entry, other, &aside.entry));
     else if (next.included && (other == 0 || x->pass == PASS_DELETE))
         visit_other(walk, level->dir, entry, next.keep);
+}
+
+/* Each directory says how much is below it: none can be in itself. */
+static bool take_from_below(struct level *level, const struct entry *entry)
+{
+    uint64_t below = entry->type == ENTRY_DIRECTORY ? entry->below_entries : 0;
+
+    if (level->below == 0 || below > level->below - 1)
+        return false;
+    level->below -= 1 + below;
+    return true;
 }
 
 static void go_through(struct walk *walk)
@@ -281,6 +349,12 @@ static void go_through(struct walk *walk)
             continue;
         }
         level->taken++;
+        if (!take_from_below(level, entry)) {
+            err_set(&err, ERR_CORRUPT, "more is in its directory than can be");
+            refuse(walk, level, entry, &err);
+            pop(walk);
+            continue;
+        }
         struct level here = *level; /* pushing may move the levels */
         visit(walk, &here, entry);
     }
@@ -354,6 +428,7 @@ static int begin_inside(struct walk *walk, struct level *level, struct err *err)
     bool partial = (entry->flags & ENTRY_PARTIAL) != 0;
 
     level->ref = entry->directory;
+    level->below = entry->place.archive == NO_ARCHIVE ? UINT64_MAX : entry->below_entries;
     level->path_size = size;
     walk->path.size = 0;
     int r = path_clean(walk->job->inside, size, &walk->path, err);
