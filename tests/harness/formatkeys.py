@@ -140,9 +140,10 @@ class Keys:
 
     def check(self, slots, epochs, private):
         """What does not matter for reading, but must be so."""
-        need({s.id for s in slots} == {s["id"] for s in self.slots}, "slots and the current epoch do not agree")
-        for slot in slots:
-            need(slot.kdf == next(s["kdf"] for s in self.slots if s["id"] == slot.id), slot.name, "has another kdf")
+        there = {s.id: s for s in slots}     # a slot that is in no list is what an interrupted change left
+        for row in self.slots:
+            need(row["id"] in there, "the slot", row["id"].hex(), "is missing")
+            need(there[row["id"]].kdf == row["kdf"], there[row["id"]].name, "has another kdf")
         for epoch in epochs:
             if epoch.open(self.slot.id, private):
                 need((epoch.id_key, epoch.gear_key) == (self.id_key, self.gear_key), epoch.name, "has other keys")
