@@ -40,6 +40,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "quick: also run under the address sanitizer")
     config.addinivalue_line("markers", "smoke: also run under the thread sanitizer")
     config.addinivalue_line("markers", "root: needs root")
+    config.addinivalue_line("markers", "disk: works on the disk of TMPDIR, not in memory")
     config.addinivalue_line("markers", "xdist_group(name): what one process runs, where there are several")
 
 
@@ -268,10 +269,22 @@ def same_on_mount(source, mounted, **options):
     same(source, mounted, holes=False, **options)
 
 
+def in_memory():
+    """A file system in memory with room for the tests, or None: they make and delete many small files."""
+    where = "/dev/shm"
+    try:
+        room = os.statvfs(where)
+    except OSError:
+        return None
+    fits = room.f_bavail * room.f_frsize > 8 << 30 and os.access(where, os.W_OK)
+    return where if fits and not room.f_flag & (os.ST_NOEXEC | os.ST_NODEV | os.ST_NOSUID) else None
+
+
 @pytest.fixture
-def work():
-    """A directory that goes away however deep it has become."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="yester-test-"))
+def work(request):
+    """A directory that goes away however deep it has become: in memory, on a disk for those marked so."""
+    where = None if "TMPDIR" in os.environ or request.node.get_closest_marker("disk") else in_memory()
+    path = pathlib.Path(tempfile.mkdtemp(prefix="yester-test-", dir=where))
     path.chmod(0o755)
     yield path
     if not os.environ.get("YESTER_TEST_KEEP"):

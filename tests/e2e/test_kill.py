@@ -58,11 +58,13 @@ def check(yester, tree, kept):
 
 
 @pytest.mark.quick
+@pytest.mark.disk
 def test_five_backups_killed_at_random_moments_hurt_nothing(yester, tree):
     check(yester, tree, killed(yester, tree, 5))
 
 
 @pytest.mark.long
+@pytest.mark.disk
 def test_twenty_five_backups_killed_at_random_moments_hurt_nothing(yester, tree):
     check(yester, tree, killed(yester, tree, 25))
 

@@ -11,6 +11,7 @@ from conftest import below, same, same_on_mount, wait_for
 
 
 @pytest.mark.smoke
+@pytest.mark.disk
 def test_a_small_tree_comes_back_from_the_mount_and_from_restore(yester, tree):
     name = yester.backup(tree)
     with yester.mount() as mount:
@@ -30,6 +31,7 @@ def test_a_small_awkward_tree_comes_back(yester, work):
     yester.verify()
 
 
+@pytest.mark.disk
 def test_the_awkward_tree_comes_back_and_a_change_in_it_costs_little(yester, work):
     source = work / "source"
     awkward.make(os.fsencode(source))

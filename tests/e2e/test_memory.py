@@ -9,7 +9,7 @@ import pytest
 
 from conftest import same, same_on_mount
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("million")]
+pytestmark = [pytest.mark.long, pytest.mark.disk, pytest.mark.xdist_group("million")]
 MIB = 1 << 20
 
 
