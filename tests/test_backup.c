@@ -58,6 +58,7 @@ static void an_unchanged_tree_is_not_read_and_stays_the_same_directory(void **st
     usleep(50000);
     must_back_up(fixture);
     assert_true(fixture->result.files_read == 0 && fixture->result.bytes_read == 0);
+    assert_true(fixture->result.files_unchanged == 300);
     find(fixture, blocks, "", &after);
     assert_true(place_equal(before.entry.directory.place, after.entry.directory.place));
     must_hold(fixture, "d/e/link");

@@ -153,14 +153,13 @@ static void print_summary(const struct run *run, const struct snapshot_row *row,
 {
     const struct backup_result *result = &run->result;
     bool dry = app_flag(run->app, "dry-run");
-    uint64_t same = row->files > result->files_read ? row->files - result->files_read : 0;
     char files[OUTPUT_SIZE], size[OUTPUT_SIZE], read[OUTPUT_SIZE], stored[OUTPUT_SIZE];
     char took[OUTPUT_SIZE];
 
     console_line("%s, %s; %s %llu of them (%s), %llu unchanged; %s %s (%s)",
                  output_count(row->files, "file", files), output_size(row->bytes, size),
                  dry ? "would read" : "read", (unsigned long long)result->files_read,
-                 output_size(result->bytes_read, read), (unsigned long long)same,
+                 output_size(result->bytes_read, read), (unsigned long long)result->files_unchanged,
                  dry ? "would store about" : "stored", output_size(row->new_bytes, stored),
                  output_duration(took_ns, took));
     if (result->left_out || result->changed || result->vanished)
@@ -179,6 +178,8 @@ static void print_json(const struct run *run, const struct snapshot_row *row)
 
     json_object_object_add(object, "files_read", output_json_number(run->result.files_read));
     json_object_object_add(object, "bytes_read", output_json_number(run->result.bytes_read));
+    json_object_object_add(object, "files_unchanged",
+                           output_json_number(run->result.files_unchanged));
     json_object_object_add(object, "left_out", output_json_number(run->result.left_out));
     json_object_object_add(object, "unreadable", output_json_number(row->unreadable));
     output_json(object);

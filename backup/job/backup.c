@@ -41,6 +41,8 @@ struct attempt {
     struct packer *packer;
     struct units *units;
     struct treewriter *treewriter;
+    struct root_type *last; /* of those read so far */
+    uint64_t counted;       /* bytes that are in some type's new_bytes */
 };
 
 static int note_mark(void *context, const char *name, uint64_t size, struct err *err)
@@ -140,6 +142,8 @@ static int read_source(struct attempt *attempt, const struct backup_source *sour
     if (r < 0)
         return r;
     type->new_bytes = stored(attempt) - before;
+    attempt->last = type;
+    attempt->counted = stored(attempt);
     type->complete = type->unreadable == 0;
     /* A type of which nothing could be read does not count as backed up. */
     type->present = type->unreadable == 0 || type->files + type->others > 0;
@@ -174,6 +178,8 @@ static int store_all(struct attempt *attempt, struct err *err)
     int r = packer_finish(attempt->packer, err);
     if (r == 0)
         r = treewriter_finish(attempt->treewriter, err);
+    if (r == 0) /* the block of directories that was still open */
+        attempt->last->new_bytes += stored(attempt) - attempt->counted;
     if (r == 0)
         r = runindex_finish(attempt->index, err);
     if (r == 0)

@@ -58,6 +58,7 @@ struct backup_options {
 struct backup_result {
     struct root root; /* as published; in a dry run as it would have been, without a name */
     uint64_t files_read, bytes_read; /* that were not the same as before */
+    uint64_t files_unchanged;        /* taken over unread; further names of a file are neither */
     uint64_t left_out, changed, vanished;
 };
 

@@ -99,6 +99,7 @@ static int take_over(struct ingest *ingest, struct frame *frame, const struct en
         r = ingest_link_known(ingest, link_key_of(st), &entry, err);
     if (r == 0)
         r = ingest_add(ingest, frame, &entry, same ? &position : NULL, err);
+    ingest->options.result->files_unchanged += old->type == ENTRY_FILE;
     progress_add(ingest->options.backup->progress, 1, old->size);
     return r;
 }
