@@ -238,6 +238,8 @@ static int back_up(struct run *run, struct err *err)
         return r;
     r = backup_run(&how, &run->result, err);
     meter_stop();
+    if (r == -ERR_CANCELLED)
+        app_hint(app, "nothing was published; what was stored so far is used by the next run");
     return r < 0 ? r : tell(run, clock_monotonic_ns() - started);
 }
 

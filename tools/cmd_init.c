@@ -82,10 +82,10 @@ static int run(struct app *app, struct err *err)
     if (r < 0)
         return r;
     r = secret_find(&app->config, true, &secret, from, err);
-    if (r < 0) {
+    if (r < 0 && r != -ERR_CANCELLED)
         app_hint(app, "make a key: openssl rand -base64 32 > FILE; then --key-file FILE");
+    if (r < 0)
         return r;
-    }
     if (app_flag(app, "dry-run")) {
         console_say("would make a repository at %s", config_text(&app->config, SET_LOCATION));
         return 0;

@@ -36,8 +36,6 @@ static void hint_by_kind(struct app *app, const struct err *err)
         app_hint(app, "`yester verify --data` lists all that is damaged, and who needs it");
     else if (err->cause == ENOSPC || err->cause == EDQUOT)
         app_hint(app, "nothing that was stored is lost; make room and run it again");
-    else if (err->code == ERR_CANCELLED)
-        app_hint(app, "nothing was published; what was stored so far is used by the next run");
 }
 
 /* diff has one status for all trouble; what is told apart by scripts stays apart. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,20 +92,43 @@ int secret_from_command(const char *command, struct secret *out, struct err *err
     return r < 0 ? err_context(err, "key command") : 0;
 }
 
+static void wake(int number)
+{
+    (void)number;
+}
+
+/* Reads with these signals caught, so that the terminal gets its echo back before they act. */
+static ssize_t read_interruptibly(int terminal, char *line)
+{
+    static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction waking = {.sa_handler = wake};
+    struct sigaction before[4];
+
+    for (size_t i = 0; i < 4; i++)
+        sigaction(caught[i], &waking, &before[i]);
+    ssize_t got = read(terminal, line, SECRET_MAX);
+    int cause = errno;
+    for (size_t i = 0; i < 4; i++)
+        sigaction(caught[i], &before[i], NULL);
+    errno = cause;
+    return got;
+}
+
 /* One line without echo; no longer than a key may be. */
 static int ask(int terminal, const char *prompt, char *line, size_t *out_size, struct err *err)
 {
     struct termios shown, hidden;
-    ssize_t got;
 
     if (tcgetattr(terminal, &shown) < 0)
         return err_sys(err, "terminal");
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
+    int r = io_write_full(terminal, prompt, strlen(prompt), err);
+    if (r < 0)
+        return r;
     if (tcsetattr(terminal, TCSAFLUSH, &hidden) < 0)
         return err_sys(err, "terminal");
-    (void)io_write_full(terminal, prompt, strlen(prompt), err);
-    got = read(terminal, line, SECRET_MAX);
+    ssize_t got = read_interruptibly(terminal, line);
     int cause = errno;
     (void)tcsetattr(terminal, TCSAFLUSH, &shown);
     (void)io_write_full(terminal, "\n", 1, err);

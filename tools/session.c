@@ -44,11 +44,11 @@ static int open_repo(struct app *app, struct repo **out, struct err *err)
     if (r < 0)
         return r;
     r = secret_find(&app->config, false, &secret, from, err);
-    if (r < 0) {
+    if (r < 0 && r != -ERR_CANCELLED)
         app_hint(app, "give the key by --key-file, YESTER_KEY_FILE, YESTER_KEY_COMMAND or "
                       "BACKUP_ENCRYPTION_KEY, or in the settings");
+    if (r < 0)
         return r;
-    }
     r = repo_open(STEAL(store), &secret, 1, out, err);
     if (r == -ERR_WRONG_KEY)
         app_hint(app, "the key came from: %.140s; is it this repository's?", from);
