@@ -7,7 +7,11 @@
 #include "tools/output.h"
 #include "tools/session.h"
 
-static const struct option_spec options[] = {OPTION_DRY_RUN, {0}};
+static const struct option_spec options[] = {
+    {"accept-losses", 0, NULL, "what is gone from the repository is not missed any more"},
+    OPTION_DRY_RUN,
+    {0},
+};
 
 static int run(struct app *app, struct err *err)
 {
@@ -26,6 +30,8 @@ static int run(struct app *app, struct err *err)
         return 0;
     }
     r = catalog_rebuild(session.catalog, err);
+    if (r == 0 && app_flag(app, "accept-losses"))
+        r = catalog_accept_losses(session.catalog, err);
     if (r == 0)
         r = catalog_snapshots(session.catalog, NULL, &rows, err);
     if (r == 0 && !app->quiet)

@@ -115,7 +115,7 @@ static void print_json(const struct verify_result *result)
     output_json(object);
 }
 
-static void print_summary(const struct check *check, bool data, int64_t took_ns)
+static void print_summary(const struct check *check, bool data, bool whole, int64_t took_ns)
 {
     const struct verify_result *result = &check->result;
     char size[OUTPUT_SIZE], took[OUTPUT_SIZE], snapshots[OUTPUT_SIZE], archives[OUTPUT_SIZE];
@@ -134,8 +134,30 @@ static void print_summary(const struct check *check, bool data, int64_t took_ns)
         console_line("%llu blocks decoded, %llu digests compared, %s",
                      (unsigned long long)result->blocks, (unsigned long long)result->chunks,
                      output_size(result->bytes, size));
-    if (result->damaged_archives == 0 && result->hurt_paths == 0)
+    if (whole)
         console_line("no damage found");
+}
+
+/* A state that is whole, but older than one that this host has seen, is damage as well. */
+static int check_losses(struct check *check, struct err *err)
+{
+    CLEANUP(strings_clear) struct strings losses = {0};
+    int r = catalog_losses(check->session.catalog, &losses, err);
+
+    for (size_t i = 0; i < losses.count && r == 0; i++) {
+        if (!check->app->json) {
+            console_say("lost: %s", losses.at[i]);
+            continue;
+        }
+        struct json_object *line = json_object_new_object();
+        json_object_object_add(line, "lost", output_json_text(losses.at[i], strlen(losses.at[i])));
+        output_json(line);
+    }
+    if (r < 0 || losses.count == 0)
+        return r;
+    app_hint(check->app, "if you removed it yourself: `yester catalog rebuild --accept-losses`");
+    return err_set(err, ERR_CORRUPT, "the repository is not what it was: losses: %zu",
+                   losses.count);
 }
 
 static int work(struct check *check, struct err *err)
@@ -156,9 +178,11 @@ static int work(struct check *check, struct err *err)
         return r;
     r = verify_run(check->session.blocks, &how, &check->result, err);
     meter_stop();
+    if (r == 0)
+        r = check_losses(check, err);
     if (r == 0 || r == -ERR_CORRUPT)
-        print_summary(check, how.data, clock_monotonic_ns() - started);
-    if (r == -ERR_CORRUPT)
+        print_summary(check, how.data, r == 0, clock_monotonic_ns() - started);
+    if (r == -ERR_CORRUPT && check->result.damaged_archives > 0)
         app_hint(check->app, "what is still at its source is stored again by the next backup");
     return r;
 }

@@ -16,7 +16,7 @@
 #include "tools/console.h"
 #include "tools/secret.h"
 
-enum { DIRECTORY_SIZE = 4096 };
+enum { DIRECTORY_SIZE = 4096, LOSSES_SHOWN = 3 };
 
 int session_store(struct app *app, bool create, struct store **out, struct err *err)
 {
@@ -72,12 +72,28 @@ static int open_catalog(struct session *session, enum session_depth depth, struc
     return r;
 }
 
+/* What was there and is gone is said by every command: somebody may have put an older state back.
+ */
+static int warn_of_losses(struct session *session, struct err *err)
+{
+    CLEANUP(strings_clear) struct strings losses = {0};
+    int r = catalog_losses(session->catalog, &losses, err);
+
+    for (size_t i = 0; i < losses.count && i < LOSSES_SHOWN && r == 0; i++)
+        console_say("warning: %s", losses.at[i]);
+    if (losses.count > LOSSES_SHOWN)
+        console_say("warning: and %zu more", losses.count - LOSSES_SHOWN);
+    return r;
+}
+
 int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err)
 {
     int r = open_repo(app, &out->repo, err);
 
     if (r == 0 && depth > SESSION_REPOSITORY)
         r = open_catalog(out, depth, err);
+    if (r == 0 && depth > SESSION_CATALOG)
+        r = warn_of_losses(out, err);
     return r;
 }
 
