@@ -216,7 +216,6 @@ def test_verify_exits_4_and_names_the_snapshots_and_paths_that_are_hurt(small):
     assert largest.name[:16] in said and all(name in said for name in names), said
 
 
-@pytest.mark.xfail(reason="not noticed yet")
 def test_who_saw_a_snapshot_notices_that_it_was_removed(small):
     yester, source, objects = small
     writable(yester.newest_root)
