@@ -8,6 +8,7 @@
 
 #include "backup/base/cleanup.h"
 #include "backup/base/io.h"
+#include "backup/base/memory.h"
 #include "fs/mount_internal.h"
 
 /* In the parent: what the child has to say, or that it ended without a word. */
@@ -63,6 +64,7 @@ int daemon_run(struct mount *mount, int (*serve)(struct mount *mount, struct err
     closep(&ends[0]);
     mount->ready_fd = ends[1];
     (void)setsid();
+    secure_after_fork();
     struct err failure = {0};
     int rc = serve(mount, &failure);
     if (rc < 0)

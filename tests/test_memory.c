@@ -48,6 +48,42 @@ static void a_secret_is_left_out_of_core_dumps(void **state)
     assert_true(found);
 }
 
+static size_t locked_kib(void)
+{
+    FILE *status = fopen("/proc/self/status", "r");
+    char line[256];
+    size_t kib = 0;
+
+    assert_non_null(status);
+    while (fgets(line, sizeof(line), status))
+        (void)sscanf(line, "VmLck: %zu kB", &kib);
+    fclose(status);
+    return kib;
+}
+
+static void a_child_locks_the_secrets_that_it_goes_on_using(void **state)
+{
+    (void)state;
+    void *secrets[3] = {secure_alloc(10000), secure_alloc(10000), secure_alloc(10000)};
+    int status = -1;
+
+    if (locked_kib() == 0)
+        skip();
+    secure_free(secrets[1]);
+    size_t before = locked_kib();
+    pid_t child = fork();
+    if (child == 0) {
+        bool lost = locked_kib() == 0;
+        secure_after_fork();
+        _exit(lost && locked_kib() == before ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    secure_free(secrets[0]);
+    secure_free(secrets[2]);
+    assert_int_equal(locked_kib(), 0);
+}
+
 static void a_hardened_process_dumps_no_core(void **state)
 {
     (void)state;
@@ -69,6 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_secret_is_zeroed_and_aligned),
         cmocka_unit_test(a_secret_is_left_out_of_core_dumps),
+        cmocka_unit_test(a_child_locks_the_secrets_that_it_goes_on_using),
         cmocka_unit_test(a_hardened_process_dumps_no_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 #include "backup/base/memory.h"
 
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,7 +11,37 @@
 /* Stands before the secret, in the same pages. */
 struct header {
     alignas(64) size_t size; /* of the mapping */
+    struct header *next, *before;
 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows, and the links */
+static struct header *all;
+
+static void protect(struct header *header, size_t size)
+{
+    /* A user's limit on locked memory may be small, and swap may be encrypted: go on without. */
+    (void)mlock(header, size);
+    (void)madvise(header, size, MADV_DONTDUMP);
+}
+
+static void enlist(struct header *header)
+{
+    pthread_mutex_lock(&lock);
+    header->next = all;
+    if (all)
+        all->before = header;
+    all = header;
+    pthread_mutex_unlock(&lock);
+}
+
+static void strike_off(struct header *header)
+{
+    pthread_mutex_lock(&lock);
+    *(header->before ? &header->before->next : &all) = header->next;
+    if (header->next)
+        header->next->before = header->before;
+    pthread_mutex_unlock(&lock);
+}
 
 void *secure_alloc(size_t size)
 {
@@ -22,10 +53,9 @@ void *secure_alloc(size_t size)
     if (header == MAP_FAILED)
         return NULL;
 
-    /* A user's limit on locked memory may be small, and swap may be encrypted: go on without. */
-    (void)mlock(header, total);
-    (void)madvise(header, total, MADV_DONTDUMP);
+    protect(header, total);
     header->size = total;
+    enlist(header);
     return header + 1;
 }
 
@@ -36,6 +66,7 @@ void secure_free(void *secret)
     struct header *header = (struct header *)secret - 1;
     size_t total = header->size;
 
+    strike_off(header);
     explicit_bzero(header, total);
     (void)munmap(header, total);
 }
@@ -46,6 +77,14 @@ void secure_freep(void *variable)
 
     memcpy(&secret, variable, sizeof(secret));
     secure_free(secret);
+}
+
+void secure_after_fork(void)
+{
+    pthread_mutex_lock(&lock);
+    for (struct header *header = all; header; header = header->next)
+        protect(header, header->size);
+    pthread_mutex_unlock(&lock);
 }
 
 void process_harden(void)

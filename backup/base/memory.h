@@ -22,5 +22,9 @@ void secure_free(void *secret);
 /* For CLEANUP(): `variable` is the address of a pointer from secure_alloc(). */
 void secure_freep(void *variable);
 
+/* In a child that goes on using its parent's secrets: locks are not inherited.  Fork while no other
+ * thread allocates. */
+void secure_after_fork(void);
+
 /* No core dumps of this process, and no ptrace by others of its user; best effort. */
 void process_harden(void);
