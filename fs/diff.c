@@ -18,6 +18,7 @@ struct level {
     struct tree_cursor *cursors[2];
     const struct entry *next[2]; /* NULL: the end of that side */
     bool want[2];                /* the next entry is to be fetched */
+    uint64_t left[2];            /* entries that may still come, here and further down */
     size_t path_size;            /* of the path of this directory */
 };
 
@@ -244,17 +245,18 @@ static int make_room(struct walk *walk, struct err *err)
 }
 
 /* Goes into a pair of directories; NULL: that side has none. */
-static int push(struct walk *walk, const struct dirref *before, const struct dirref *after,
+static int push(struct walk *walk, const struct entry *before, const struct entry *after,
                 struct err *err)
 {
-    const struct dirref *sides[2] = {before, after};
+    const struct entry *sides[2] = {before, after};
     struct level level = {.path_size = walk->path.size};
     int rc = make_room(walk, err);
 
     for (size_t i = 0; rc == 0 && i < 2; i++) {
-        if (!sides[i] || sides[i]->entries == 0)
+        if (!sides[i] || sides[i]->directory.entries == 0)
             continue;
-        rc = tree_open(walk->blocks, sides[i], 0, &level.cursors[i], err);
+        level.left[i] = sides[i]->below_entries;
+        rc = tree_open(walk->blocks, &sides[i]->directory, 0, &level.cursors[i], err);
         level.want[i] = true;
     }
     if (rc == 0) {
@@ -288,8 +290,7 @@ static int visit_single(struct walk *walk, const struct entry *entry, size_t sid
 
     if (rc != 0 || !walk->whole || entry->type != ENTRY_DIRECTORY)
         return rc;
-    struct dirref below = entry->directory;
-    return push(walk, added ? NULL : &below, added ? &below : NULL, err);
+    return push(walk, added ? NULL : entry, added ? entry : NULL, err);
 }
 
 static int visit_type(struct walk *walk, const struct entry *before, const struct entry *after,
@@ -300,8 +301,8 @@ static int visit_type(struct walk *walk, const struct entry *before, const struc
     if (rc != 0 || !walk->whole)
         return rc;
     if (before->type == ENTRY_DIRECTORY)
-        return push(walk, &before->directory, NULL, err);
-    return after->type == ENTRY_DIRECTORY ? push(walk, NULL, &after->directory, err) : 0;
+        return push(walk, before, NULL, err);
+    return after->type == ENTRY_DIRECTORY ? push(walk, NULL, after, err) : 0;
 }
 
 static int visit_pair(struct walk *walk, const struct entry *before, const struct entry *after,
@@ -322,7 +323,7 @@ static int visit_pair(struct walk *walk, const struct entry *before, const struc
     if (rc != 0 || before->type != ENTRY_DIRECTORY ||
         same_directory(&before->directory, &after->directory))
         return rc;
-    return push(walk, &before->directory, &after->directory, err);
+    return push(walk, before, after, err);
 }
 
 static int fetch(struct level *level, struct err *err)
@@ -333,6 +334,8 @@ static int fetch(struct level *level, struct err *err)
         if (!level->want[i])
             continue;
         rc = tree_next(level->cursors[i], &level->next[i], err);
+        if (rc == 0 && level->next[i])
+            rc = tree_take(&level->left[i], level->next[i], err);
         level->want[i] = false;
     }
     return rc;
@@ -382,13 +385,15 @@ int diff_trees(struct blocks *blocks, const struct dirref *before, const struct 
         .context = context,
         .path = {.limit = PATH_LIMIT},
     };
+    const struct entry top[2] = {{.directory = *before, .below_entries = UINT64_MAX},
+                                 {.directory = *after, .below_entries = UINT64_MAX}};
     int rc = 0;
 
     if (same_directory(before, after))
         return 0;
     rc = terminate(&walk.path, err);
     if (rc == 0)
-        rc = push(&walk, before, after, err);
+        rc = push(&walk, &top[0], &top[1], err);
     while (rc == 0 && walk.depth > 0)
         rc = step(&walk, err);
     return rc;

@@ -321,17 +321,6 @@ static void visit(struct walk *walk, const struct level *level, const struct ent
         visit_other(walk, level->dir, entry, next.keep);
 }
 
-/* Each directory says how much is below it: none can be in itself. */
-static bool take_from_below(struct level *level, const struct entry *entry)
-{
-    uint64_t below = entry->type == ENTRY_DIRECTORY ? entry->below_entries : 0;
-
-    if (level->below == 0 || below > level->below - 1)
-        return false;
-    level->below -= 1 + below;
-    return true;
-}
-
 static void go_through(struct walk *walk)
 {
     while (walk->depth > 0 && !extract_stopped(walk->x)) {
@@ -349,8 +338,7 @@ static void go_through(struct walk *walk)
             continue;
         }
         level->taken++;
-        if (!take_from_below(level, entry)) {
-            err_set(&err, ERR_CORRUPT, "more is in its directory than can be");
+        if (tree_take(&level->below, entry, &err) < 0) {
             refuse(walk, level, entry, &err);
             pop(walk);
             continue;

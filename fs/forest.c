@@ -32,6 +32,7 @@ struct level {
     bool in_leaf; /* of a large directory: it has nodes of their own */
     struct place leaf;
     uint32_t leaf_node;
+    uint64_t below; /* as its record says */
     size_t path_size;
 };
 
@@ -220,10 +221,11 @@ static int make_room(struct forest *forest, struct err *err)
     return 0;
 }
 
-static int push(struct forest *forest, const struct dirref *directory, uint32_t node,
-                struct err *err)
+static int push(struct forest *forest, const struct dirref *directory, uint64_t below,
+                uint32_t node, struct err *err)
 {
-    struct level level = {.place = directory->place, .node = node, .path_size = forest->path.size};
+    struct level level = {
+        .place = directory->place, .node = node, .below = below, .path_size = forest->path.size};
     int rc = make_room(forest, err);
 
     if (rc == 0)
@@ -240,13 +242,15 @@ static int push(struct forest *forest, const struct dirref *directory, uint32_t 
 static int enter(struct forest *forest, const struct entry *entry, struct err *err)
 {
     struct dirref directory = entry->directory;
-    uint64_t depth;
+    uint64_t below = entry->below_entries, depth;
     uint32_t parent, node;
     bool fresh;
     int rc = 0;
 
     if (directory.entries == 0)
         return 0;
+    if (below >= forest->stack[forest->depth - 1].below)
+        return err_set(err, ERR_CORRUPT, "a directory that is in itself");
     if (forest->path.size > 0)
         rc = buf_append(&forest->path, "/", 1, err);
     if (rc == 0)
@@ -257,7 +261,7 @@ static int enter(struct forest *forest, const struct entry *entry, struct err *e
         return rc;
     current(forest, &depth, &parent);
     rc = add_edge(forest, depth, parent, node, err);
-    return rc == 0 && fresh ? push(forest, &directory, node, err) : rc;
+    return rc == 0 && fresh ? push(forest, &directory, below, node, err) : rc;
 }
 
 /* Large directories share leaves, too.  *out_known: this one was met before. */
@@ -334,7 +338,7 @@ static int walk_shot(struct forest *forest, forest_fn *each, void *context, stru
     forest_range(forest, node, &first, &last);
     rc = set_range(forest, node, first, forest->shot, err);
     if (rc == 0 && fresh)
-        rc = push(forest, root, node, err);
+        rc = push(forest, root, UINT64_MAX, node, err);
     while (rc == 0 && forest->depth > 0)
         rc = step(forest, each, context, err);
     return rc;

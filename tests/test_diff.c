@@ -18,6 +18,22 @@ struct spec {
     const struct content *content;
 };
 
+/* How much is below the directories made so far. */
+static struct {
+    struct place place;
+    uint64_t below;
+} made[20000];
+static size_t made_count;
+
+static uint64_t below_of(const struct dirref *directory)
+{
+    size_t i = made_count;
+
+    while (i > 0 && !place_equal(made[i - 1].place, directory->place))
+        i--;
+    return directory->entries == 0 ? 0 : i > 0 ? made[i - 1].below : directory->entries;
+}
+
 static struct entry make_entry(struct temptree *temp, const struct spec *spec)
 {
     struct entry entry = {.type = ENTRY_FILE, .name = spec->name, .links = 1};
@@ -29,7 +45,7 @@ static struct entry make_entry(struct temptree *temp, const struct spec *spec)
     if (spec->below) {
         entry.type = ENTRY_DIRECTORY;
         entry.directory = *spec->below;
-        entry.below_entries = spec->below->entries;
+        entry.below_entries = below_of(spec->below);
     } else if (spec->target) {
         entry.type = ENTRY_SYMLINK;
         entry.target = spec->target;
@@ -49,13 +65,18 @@ static struct dirref make_directory(struct temptree *temp, const struct spec *sp
 {
     struct dirwriter *dir;
     struct dirref out;
+    uint64_t below = count;
 
     assert_int_equal(dirwriter_new(temp->writer, NULL, &dir, &err), 0);
     for (size_t i = 0; i < count; i++) {
         struct entry entry = make_entry(temp, &specs[i]);
+        below += entry.below_entries;
         assert_int_equal(dirwriter_add(dir, &entry, NULL, &err), 0);
     }
     assert_int_equal(dirwriter_finish(dir, &out, &err), 0);
+    assert_true(made_count < sizeof(made) / sizeof(made[0]));
+    made[made_count].place = out.place;
+    made[made_count++].below = below;
     return out;
 }
 

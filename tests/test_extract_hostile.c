@@ -2,7 +2,8 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
-#include "backup/base/io.h"
+#include "backup/job/treewalk.h"
+#include "fs/diff.h"
 #include "tests/harness/restoring.h"
 
 /* Restores by root where others own a part of the target, and trees that nobody honest writes. */
@@ -310,12 +311,27 @@ static struct dirref put_circle(struct minisnap *snap)
     return last;
 }
 
+static int ignore(void *context, const struct diff_item *item, struct err *err)
+{
+    (void)context;
+    (void)item;
+    (void)err;
+    return 0;
+}
+
 static void a_directory_that_is_in_itself_is_damage(void **state)
 {
     (void)state;
     CLEANUP(restoring_clear) struct restoring *test = restoring_make();
     struct minisnap *snap = test->snap;
     struct root_type *of = &snap->roots[0].types[TYPE_FILES];
+    CLEANUP(treewalk_freep) struct treewalk *walk = NULL;
+    const struct dirref none = {0};
+    const struct entry *entry;
+    const char *path;
+    struct err err;
+    bool damaged = false;
+    int r = 0;
 
     assert_int_equal(treewriter_new(snap->repo.repo, 1, mini_done, NULL, &snap->tree, &mini_err),
                      0);
@@ -329,6 +345,13 @@ static void a_directory_that_is_in_itself_is_damage(void **state)
     snap->selection.types[TYPE_FILES] = &snap->roots[0];
     assert_int_equal(restore_to(test, "target"), -ERR_CORRUPT);
     assert_int_equal(shell(test, "test $(find target | wc -l) -lt 100"), 0);
+    assert_int_equal(diff_trees(snap->blocks, &none, &of->directory, true, ignore, NULL, &err),
+                     -ERR_CORRUPT);
+    assert_int_equal(treewalk_new(snap->blocks, &of->directory, &walk, &err), 0);
+    for (int i = 0; i < 100 && (r = treewalk_next(walk, &entry, &path, &err)) != 0; i++)
+        damaged |= r == -ERR_CORRUPT;
+    assert_int_equal(r, 0);
+    assert_true(damaged);
 }
 
 int main(void)

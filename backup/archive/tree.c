@@ -299,6 +299,16 @@ int tree_at(struct blocks *blocks, struct place place, bool shared, struct held_
     return 0;
 }
 
+int tree_take(uint64_t *left, const struct entry *entry, struct err *err)
+{
+    uint64_t below = entry->type == ENTRY_DIRECTORY ? entry->below_entries : 0;
+
+    if (*left == 0 || below > *left - 1)
+        return err_set(err, ERR_CORRUPT, "more is in a directory than it says");
+    *left -= 1 + below;
+    return 0;
+}
+
 int tree_resolve(struct blocks *blocks, const struct dirref *directory, const char *path,
                  size_t size, struct held_entry *out, struct err *err)
 {

@@ -61,6 +61,10 @@ int tree_seek(struct tree_cursor *cursor, const char *name, size_t size, struct 
 void tree_close(struct tree_cursor *cursor); /* NULL is allowed */
 void tree_closep(struct tree_cursor **cursor);
 
+/* Each directory says how much is below it, so that none can be in itself, and no walk is without
+ * end: takes an entry off what may still come in its directory, or is ERR_CORRUPT. */
+int tree_take(uint64_t *left, const struct entry *entry, struct err *err);
+
 /* A path below a directory, component by component; "" is the directory itself, given as an entry
  * of type directory without a name. Symlinks are not followed. */
 int tree_resolve(struct blocks *blocks, const struct dirref *directory, const char *path,

@@ -13,6 +13,7 @@ enum { PATH_LIMIT = 16 * 1024 * 1024, OPEN_MAX_LEVELS = 16 };
 struct level {
     struct dirref directory;
     uint64_t next; /* the entry to go on with, if it has to be opened again */
+    uint64_t left; /* entries that may still come, here and further down */
     size_t path_size;
     struct tree_cursor *cursor;
 };
@@ -24,10 +25,12 @@ struct treewalk {
     struct buf path; /* with a NUL behind it */
     bool enter;      /* what was given last is a directory to enter */
     struct dirref entered;
+    uint64_t entered_below;
     bool broken; /* the innermost directory cannot be read further */
 };
 
-static int push(struct treewalk *walk, const struct dirref *directory, struct err *err)
+static int push(struct treewalk *walk, const struct dirref *directory, uint64_t below,
+                struct err *err)
 {
     if (walk->depth == walk->capacity) {
         size_t capacity = walk->capacity > 0 ? walk->capacity * 2 : 64;
@@ -45,7 +48,7 @@ static int push(struct treewalk *walk, const struct dirref *directory, struct er
         outer->cursor = NULL;
     }
     walk->levels[walk->depth++] =
-        (struct level){.directory = *directory, .path_size = walk->path.size};
+        (struct level){.directory = *directory, .left = below, .path_size = walk->path.size};
     return 0;
 }
 
@@ -67,7 +70,7 @@ int treewalk_new(struct blocks *blocks, const struct dirref *directory, struct t
     int r = buf_append(&walk->path, "", 1, err);
     walk->path.size = 0;
     if (r == 0)
-        r = push(walk, directory, err);
+        r = push(walk, directory, UINT64_MAX, err);
     if (r == 0)
         *out = STEAL(walk);
     return r;
@@ -136,7 +139,9 @@ static int advance(struct treewalk *walk, struct level *level, const struct entr
         r = tree_next(level->cursor, out, err);
     if (r == 0 && *out) {
         level->next++;
-        r = set_path(walk, level->path_size, *out, err);
+        r = tree_take(&level->left, *out, err);
+        if (r == 0)
+            r = set_path(walk, level->path_size, *out, err);
     }
     return r;
 }
@@ -150,7 +155,7 @@ int treewalk_next(struct treewalk *walk, const struct entry **out, const char **
         pop(walk);
     walk->broken = false;
     if (walk->enter)
-        r = push(walk, &walk->entered, err);
+        r = push(walk, &walk->entered, walk->entered_below, err);
     walk->enter = false;
     while (r == 0 && walk->depth > 0) {
         struct level *level = &walk->levels[walk->depth - 1];
@@ -174,5 +179,6 @@ int treewalk_next(struct treewalk *walk, const struct entry **out, const char **
         return 0;
     walk->enter = (*out)->type == ENTRY_DIRECTORY;
     walk->entered = (*out)->directory;
+    walk->entered_below = (*out)->below_entries;
     return 1;
 }
