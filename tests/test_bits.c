@@ -107,22 +107,28 @@ static void back_up(const char *directory, const struct root *previous, struct b
         fail_msg("%s", err.text);
 }
 
-/* What is written from here on is of epoch 2. */
-static void change_epoch(void)
+static void add_key(const char *label)
 {
-    static const char text[] = "a passphrase that is taken out";
     struct key_objects keys = repo_key_objects(temp.repo->store);
-    struct slot_info info;
     struct secret secret = {.kdf = SLOT_KDF_HKDF, .count = 32};
 
-    secret.bytes = malloc(32);
+    secret.bytes = calloc(1, 32);
     assert_non_null(secret.bytes);
-    memcpy(secret.bytes, text, 30);
-    memset(secret.bytes + 30, 1, 2);
-    assert_int_equal(keyring_add(temp.repo->keyring, &keys, &secret, "second", &err), 0);
+    memcpy(secret.bytes, label, strlen(label));
+    assert_int_equal(keyring_add(temp.repo->keyring, &keys, &secret, label, &err), 0);
     free(secret.bytes);
-    size_t other = 1 - keyring_own_slot(temp.repo->keyring);
-    keyring_slot(temp.repo->keyring, other, &info);
+}
+
+/* Two more keys, of which one is taken out: what is written from here on is of epoch 2. */
+static void change_epoch(void)
+{
+    struct key_objects keys = repo_key_objects(temp.repo->store);
+    struct slot_info info = {.label = ""};
+
+    add_key("stays");
+    add_key("goes");
+    for (size_t i = 0; strcmp(info.label, "goes") != 0; i++)
+        keyring_slot(temp.repo->keyring, i, &info);
     assert_int_equal(keyring_remove(temp.repo->keyring, &keys, info.id, &err), 0);
     assert_int_equal(keyring_epoch(temp.repo->keyring), 2);
 }

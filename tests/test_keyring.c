@@ -21,15 +21,16 @@ static const char *const golden_slot =
     "ab433e2f2ebc23f3";
 static const char *const golden_epoch =
     "5953545245504f430100000000000000101112131415161718191a1b1c1d1e1f0200000003000000"
-    "01000000be0000000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
-    "240baa69d95ecbb68ab5a27ad274ce0a3855c5635355465b44569abe1a7745742021222324252627"
+    "01000000de0000000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
+    "b1677f13ad4a0ca4ad150ada99cd3d9fdd933be4c32c02608e0cf8925bcf3fa62021222324252627"
     "28292a2b2c2d2e2f675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f"
-    "5812526efdf15fe21dac24957a9b26896fa6baa8007f354c7e39ff5496e79af6dea30d10c950fc1c"
-    "1e8f29a5671271d72abd20ee9599a6f1eb29298ef6df2351d0afca2dc10188680b6236e61f46018a"
-    "6486590e9528bee167c73836523635cc733731aeb264cdbeb5d0783435ad22c185ca52e58af05dde"
-    "f7344c24c8431a6009971c93d3478e06e43d34c07135c421739f4840358c489ddfa9e935153df242"
-    "97646d84f5ad44c0df21977ff6fec6ab59cb05016fe318a18d1980792d7cffbeaa32b29ca8b88340"
-    "c26f9382e989d667a2ac501fe88cc796ac87f1b313be47fd9ffa49ab0295de662729b7a30dbb";
+    "0abc56c0bbe3ad2f63c1d0a78aeb7c6cc554065bae317d74ef92cb8d901e4179d67a8458050229cb"
+    "80923e28fe8c9957da0753a6e89559bc2780f498e35e1b7a9625a33f6ae373cd8e29d5d791287e17"
+    "68f339d02638a34db170f4f552c80bb52284300eacf32e8cd8e0885a2ca6a93cd72d4e5f3f08724c"
+    "d15d423c98de5a254e270eae15edc87e2c75440e9496a9db26263229a37ecb1b1d0c19bfd7c01222"
+    "d0f02a92f1de55afb46b460a3cd5b93f1adc852fd4d69aca3c88cd60c4d8fe5f137fadcbd5290c88"
+    "408a736491304599b644e7087db0cd56d26fe341c522fc944a694768c1a20087a4656557480f612d"
+    "3d3dd1b06460d99717890e01c997e6690beaece45966657f7cff61be2a68";
 
 static void shelve_hex(struct shelf *shelf, const char *name, const char *text)
 {
@@ -185,6 +186,49 @@ static void keys_are_not_made_twice(void **state)
     assert_opens(&shelf, 'a');
 }
 
+static void count_damage(void *context, const char *name, const struct err *err)
+{
+    assert_true(strncmp(name, "keys/slot/", 10) == 0 && err->code == ERR_CORRUPT);
+    ++*(unsigned *)context;
+}
+
+static unsigned damaged_slots(struct shelf *shelf, const struct keyring *keyring)
+{
+    unsigned damaged = 0;
+    struct err err;
+
+    assert_true(keyring_check(keyring, &shelf->access, count_damage, &damaged, &err) == 0);
+    return damaged;
+}
+
+/* Whose secret is not at hand cannot be tried, but its object can be looked at. */
+static void a_slot_of_another_key_that_is_damaged_or_gone_is_told(void **state)
+{
+    (void)state;
+    CLEANUP(shelf_clear) struct shelf shelf;
+    CLEANUP(keyring_freep) struct keyring *keyring = NULL;
+    CLEANUP(keyring_freep) struct keyring *again = NULL;
+    char name[KEY_NAME_SIZE];
+    struct err err;
+
+    shelf_init(&shelf);
+    keyring = create_with(&shelf, 'a');
+    assert_true(add_to(&shelf, keyring, 'b', &err) == 0);
+    assert_true(add_to(&shelf, keyring, 'c', &err) == 0);
+    assert_true(remove_labelled(&shelf, keyring, "key c", &err) == 0);
+    assert_true(open_with(&shelf, 'a', &again, &err) == 0);
+    assert_true(damaged_slots(&shelf, keyring) == 0 && damaged_slots(&shelf, again) == 0);
+    slot_name(labelled(again, "key b")->info.id, name);
+    struct object *object = find(&shelf, name);
+    for (size_t i = 0; i < object->size; i++) {
+        object->bytes[i] ^= 1;
+        assert_true(damaged_slots(&shelf, again) == 1);
+        object->bytes[i] ^= 1;
+    }
+    assert_true(shelf_remove(&shelf, name, &err) == 0);
+    assert_true(damaged_slots(&shelf, again) == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +239,7 @@ int main(void)
         cmocka_unit_test(a_passphrase_opens_too_and_is_slow_to_try),
         cmocka_unit_test(without_keys_there_is_no_repository),
         cmocka_unit_test(keys_are_not_made_twice),
+        cmocka_unit_test(a_slot_of_another_key_that_is_damaged_or_gone_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,12 @@ int member_init(struct member *member, const struct slot_pair *pair, enum slot_k
     return 0;
 }
 
+void member_set_object(struct member *member, const struct digest_key *id_key,
+                       const uint8_t object[SLOT_SIZE])
+{
+    digest_bytes(id_key, object, SLOT_SIZE, member->object);
+}
+
 /* ---- making */
 
 static int store_first(const struct key_objects *objects, const struct keyring *keyring,
@@ -153,6 +159,7 @@ int keyring_create(const struct key_objects *objects, const uint8_t repo_id[REPO
         r = keyring_append_key(keyring, 1, err);
     if (r < 0)
         return r;
+    member_set_object(&member, &keyring->id_key, object);
     keyring_append_member(keyring, &member);
     r = store_first(objects, keyring, object, err);
     if (r == 0)
@@ -314,4 +321,38 @@ void keyring_slot(const struct keyring *keyring, size_t index, struct slot_info 
 size_t keyring_own_slot(const struct keyring *keyring)
 {
     return (size_t)(keyring_member(keyring, keyring->own.id) - keyring->member);
+}
+
+static int check_slot(const struct keyring *keyring, const struct member *member,
+                      const struct key_objects *objects, const char *name, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf buf = {.limit = SLOT_SIZE};
+    uint8_t digest[DIGEST_SIZE];
+    int r = objects->read(objects->context, name, SLOT_SIZE, &buf, err);
+
+    if (r == -ERR_NOT_FOUND)
+        return err_set(err, ERR_CORRUPT, "missing");
+    if (r < 0)
+        return r;
+    digest_bytes(&keyring->id_key, buf.data, buf.size, digest);
+    if (buf.size != SLOT_SIZE || memcmp(digest, member->object, sizeof(digest)) != 0)
+        return err_set(err, ERR_CORRUPT, "not as it was written");
+    return 0;
+}
+
+int keyring_check(const struct keyring *keyring, const struct key_objects *objects,
+                  void (*damaged)(void *context, const char *name, const struct err *err),
+                  void *context, struct err *err)
+{
+    for (size_t i = 0; i < keyring->members; i++) {
+        char name[KEY_NAME_SIZE];
+
+        slot_name(keyring->member[i].info.id, name);
+        int r = check_slot(keyring, &keyring->member[i], objects, name, err);
+        if (r < 0 && r != -ERR_CORRUPT && r != -ERR_TOO_LARGE)
+            return err_context(err, "%s", name);
+        if (r < 0)
+            damaged(context, name, err);
+    }
+    return 0;
 }

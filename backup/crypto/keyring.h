@@ -78,6 +78,12 @@ void keyring_slot(const struct keyring *keyring, size_t index, struct slot_info 
 /* The slot that opened this keyring. */
 size_t keyring_own_slot(const struct keyring *keyring);
 
+/* Tells each slot whose object is missing or not as it was written: it opens for nobody any more,
+ * or soon will not. */
+int keyring_check(const struct keyring *keyring, const struct key_objects *objects,
+                  void (*damaged)(void *context, const char *name, const struct err *err),
+                  void *context, struct err *err);
+
 /* Lets one more secret in: the next generation of the current epoch. */
 int keyring_add(struct keyring *keyring, const struct key_objects *objects,
                 const struct secret *secret, const char *label, struct err *err);

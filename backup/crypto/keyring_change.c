@@ -138,6 +138,7 @@ int keyring_add(struct keyring *keyring, const struct key_objects *objects,
         r = member_init(&member, pair, secret->kdf, label, err);
     if (r < 0)
         return r;
+    member_set_object(&member, &keyring->id_key, object);
     slot_name(pair->id, name);
     r = objects->create(objects->context, name, object, SLOT_SIZE, err);
     if (r < 0)

@@ -152,7 +152,7 @@ static size_t body_size(const struct keyring *keyring)
     for (size_t i = 0; i < keyring->members; i++) {
         size_t label = strlen(keyring->member[i].info.label);
         size_t prefix = label < 0x80 ? 1 : 2;
-        size += SLOT_ID_SIZE + 32 + 1 + 8 + 1 + prefix + label;
+        size += SLOT_ID_SIZE + 32 + DIGEST_SIZE + 1 + 8 + 1 + prefix + label;
     }
     return size;
 }
@@ -197,6 +197,7 @@ static void write_body(const struct keyring *keyring, uint8_t *at)
         const struct member *member = &keyring->member[i];
         at = put(at, member->info.id, SLOT_ID_SIZE);
         at = put(at, member->public_half, sizeof(member->public_half));
+        at = put(at, member->object, sizeof(member->object));
         at = put_number(at, (uint64_t)member->info.kdf, 1);
         at = put_number(at, (uint64_t)member->info.made_ns, 8);
         at = put_number(at, 0, 1);
@@ -307,6 +308,7 @@ static bool read_member(struct cursor *in, const uint8_t *id, struct member *out
 {
     read_key(in, out->info.id, SLOT_ID_SIZE);
     read_key(in, out->public_half, sizeof(out->public_half));
+    read_key(in, out->object, sizeof(out->object));
     uint8_t kdf = read_u8(in);
     uint64_t made = read_u64(in);
     uint8_t flags = read_u8(in);

@@ -39,6 +39,8 @@ struct slot_pair {
 /* A slot, as the epoch's body lists it. */
 struct member {
     uint8_t public_half[32];
+    uint8_t
+        object[DIGEST_SIZE]; /* of the slot's object: who cannot open it sees that it is whole */
     struct slot_info info;
 };
 
@@ -79,9 +81,11 @@ int keyring_copy(const struct keyring *from, struct keyring **out, struct err *e
 const struct member *keyring_member(const struct keyring *keyring, const uint8_t *id);
 void keyring_append_member(struct keyring *keyring, const struct member *member);
 int keyring_append_key(struct keyring *keyring, uint32_t epoch, struct err *err);
-/* The member of a slot that was just made. */
+/* The member of a slot that was just made, and its object. */
 int member_init(struct member *member, const struct slot_pair *pair, enum slot_kdf kdf,
                 const char *label, struct err *err);
+void member_set_object(struct member *member, const struct digest_key *id_key,
+                       const uint8_t object[SLOT_SIZE]);
 
 /* Makes a slot that `secret` opens, and its object. */
 int slot_make(const uint8_t repo_id[REPO_ID_SIZE], const struct secret *secret,

@@ -5,6 +5,7 @@ Prints them in hexadecimal, as tests/test_keyring.c has them; needs python3-cryp
 """
 import struct
 
+import blake3
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -41,7 +42,7 @@ def slot(passphrase):
 
 def epoch():
     body = b"\x01" + ID_KEY + GEAR_KEY + struct.pack("<II", 1, 1) + OLDER
-    body += struct.pack("<I", 1) + SLOT + public(PRIVATE)
+    body += struct.pack("<I", 1) + SLOT + public(PRIVATE) + blake3.digest(slot(b"golden"), ID_KEY)
     body += struct.pack("<BQB", 2, 1_700_000_000_000_000_000, 0) + b"\x06golden"
     salt = bytes(range(1, 33))
     head = b"YSTREPOC" + struct.pack("<HHI", 1, 0, 0) + REPO

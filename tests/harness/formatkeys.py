@@ -3,6 +3,7 @@ import base64
 import binascii
 import struct
 
+import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -111,10 +112,10 @@ class Epoch:
         need(slots == len(self.boxes), self.name, "has another number of slots than of boxes")
         self.slots = []
         for box in self.boxes:
-            slot_id, public, kdf, made, flags = c.fixed("16s32sBQB")
+            slot_id, public_half, digest, kdf, made, flags = c.fixed("16s32s32sBQB")
             label = c.string(255)
             need(slot_id == box[0] and kdf in (1, 2) and flags == 0, self.name, "has a bad list of slots")
-            self.slots.append({"id": slot_id, "public": public, "kdf": kdf, "made": made, "label": label})
+            self.slots.append({"id": slot_id, "public": public_half, "digest": digest, "kdf": kdf, "made": made, "label": label})
         c.finish(self.name)
 
 
@@ -143,7 +144,9 @@ class Keys:
         there = {s.id: s for s in slots}     # a slot that is in no list is what an interrupted change left
         for row in self.slots:
             need(row["id"] in there, "the slot", row["id"].hex(), "is missing")
-            need(there[row["id"]].kdf == row["kdf"], there[row["id"]].name, "has another kdf")
+            found = there[row["id"]]
+            need(found.kdf == row["kdf"], found.name, "has another kdf")
+            need(blake3.digest(found.data, self.id_key) == row["digest"], found.name, "is not as it was written")
         for epoch in epochs:
             if epoch.open(self.slot.id, private):
                 need((epoch.id_key, epoch.gear_key) == (self.id_key, self.gear_key), epoch.name, "has other keys")
