@@ -149,8 +149,10 @@ static int make_tables(struct mount *mount, struct err *err)
     mount->nodes = nodes_new();
     mount->cursors = cursors_new();
     mount->ahead = ahead_new(mount);
+    mount->pasts = pasts_new();
     mount->pool = pool_new(cores > 0 ? (size_t)cores : 1, POOL_DEPTH);
-    if (!mount->blocks || !mount->nodes || !mount->cursors || !mount->ahead || !mount->pool)
+    if (!mount->blocks || !mount->nodes || !mount->cursors || !mount->ahead || !mount->pasts ||
+        !mount->pool)
         return err_set(err, ERR_NOMEM, "out of memory");
     return 0;
 }
@@ -227,6 +229,7 @@ static void mount_clear(struct mount *mount)
     if (mount->session)
         fuse_session_destroy(mount->session);
     ahead_free(mount->ahead);
+    pasts_free(mount->pasts);
     cursors_free(mount->cursors);
     nodes_free(mount->nodes);
     shots_free(mount->shots);

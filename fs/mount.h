@@ -1,7 +1,7 @@
 /*
  * mount — every snapshot as read-only directories, by FUSE's low-level interface.
  *
- * Nearly all memory is the cache of decoded blocks; beside it, 40 bytes are kept for each directory
+ * Nearly all memory is the cache of decoded blocks; beside it, 48 bytes are kept for each directory
  * that the kernel has in its own (larger) cache, and about 200 for each snapshot.  SIGTERM, SIGINT
  * and SIGHUP unmount; SIGUSR2 logs how many requests of which kind there were.
  *

@@ -117,6 +117,8 @@ int mount_stat(struct mount *mount, uint64_t id, struct stat *out, struct err *e
 
     if (!placed && !nodes_get(mount->nodes, id, &node))
         return err_set(err, ERR_NOT_FOUND, "no such node");
+    if (!placed && history_is(&node))
+        return history_stat(mount, id, &node, out, err);
     if (!placed && node.kind != NODE_STORED)
         return layout_stat(mount, &node, out, err);
     int rc = mount_entry(mount, id, &held, err);

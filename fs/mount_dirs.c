@@ -126,6 +126,8 @@ static int look_up(struct mount *mount, uint64_t parent_id, const struct node *p
     struct child child;
     struct dirref directory;
 
+    if (history_is(parent))
+        return history_lookup(mount, parent_id, parent, name, out, err);
     if (!is_stored(parent))
         return layout_find(mount, parent_id, parent, name, &child)
                    ? enter_child(mount, &child, out, err)
@@ -320,11 +322,20 @@ static int list_stored(struct listing *listing, uint64_t number, struct err *err
     return rc;
 }
 
+static bool list_past(void *context, const char *name, struct fuse_entry_param *entry,
+                      uint64_t next)
+{
+    return append_entered(context, name, entry, next + DOTS);
+}
+
 static int fill(struct listing *listing, uint64_t number, struct err *err)
 {
     for (; number < DOTS; number++)
         if (!append_dot(listing, number))
             return 0;
+    if (history_is(&listing->node))
+        return history_list(listing->mount, listing->id, &listing->node, number - DOTS, list_past,
+                            listing, err);
     return is_stored(&listing->node) ? list_stored(listing, number - DOTS, err)
                                      : list_layout(listing, number - DOTS, err);
 }

@@ -9,6 +9,8 @@
  *     mount_layout.c     the names that are no stored entries: roots, latest, hosts, manifests
  *     mount_attrs.c      attributes, symlinks, xattrs
  *     mount_dirs.c       lookup and readdir
+ *     mount_history.c    history/: what a path was in all snapshots
+ *     mount_past.c       what the nodes of history lead to, kept for a while
  *     mount_read.c       file content
  *     mount_ahead.c      prefetch
  *     mount_watch.c      new snapshots, invalidation, counters
@@ -47,6 +49,7 @@ enum {
     MOUNT_CURSORS = 16,
     MOUNT_READ_AHEAD_KB = 4096,
     MOUNT_HOSTS_MAX = 65535,
+    NODE_NAME_SIZE = 256,
 };
 
 /* Snapshots never change; what does is invalidated. */
@@ -72,6 +75,9 @@ enum node_kind {
     NODE_MANIFEST, /* its manifest.json */
     NODE_TYPE,     /* its directory of a type */
     NODE_STORED,   /* a directory in it; `key` is the place of its record */
+    NODE_HISTORY,  /* history, of `host` */
+    NODE_PAST,     /* history/TYPE, and a directory below it, by name */
+    NODE_VERSIONS, /* what is or was no directory there: its versions */
 };
 
 struct node {
@@ -81,10 +87,11 @@ struct node {
     uint32_t snapshot; /* number in the table of snapshots */
     uint16_t host;     /* number in the table of hosts */
     uint8_t kind;      /* enum node_kind */
-    uint8_t type;      /* enum snapshot_type of NODE_TYPE, _LINK, _STORED */
+    uint8_t type;      /* enum snapshot_type of NODE_TYPE, _LINK, _STORED, _PAST, _VERSIONS */
     bool below_hosts;  /* in hosts/, not at the top */
     uint32_t generation;
-    uint32_t next; /* in its bucket, or among the free */
+    uint32_t next;    /* in its bucket, or among the free */
+    const char *name; /* of NODE_PAST and _VERSIONS; in the table a copy; nodes_name() */
 };
 
 struct nodes;
@@ -105,6 +112,10 @@ bool nodes_get(struct nodes *nodes, uint64_t id, struct node *out);
 uint64_t nodes_find(struct nodes *nodes, uint64_t parent, uint64_t key);
 void nodes_forget(struct nodes *nodes, uint64_t id, uint64_t lookups);
 size_t nodes_count(struct nodes *nodes);
+/* The name of a node of history; "" of a type's directory. */
+void nodes_name(struct nodes *nodes, uint64_t id, char out[NODE_NAME_SIZE]);
+/* The ids of all nodes of history, malloc'ed. */
+int nodes_of_history(struct nodes *nodes, uint64_t **out, size_t *out_count, struct err *err);
 /* Which host's a metadata archive is: learned when an entry is shown, asked for by its attributes
  * alone. */
 void nodes_note_host(struct nodes *nodes, uint32_t archive, uint16_t host);
@@ -198,6 +209,7 @@ struct counters {
 
 struct cursors;
 struct ahead;
+struct pasts;
 
 struct mount {
     struct repo *repo;
@@ -208,6 +220,7 @@ struct mount {
     struct shots *shots;
     struct cursors *cursors;
     struct ahead *ahead;
+    struct pasts *pasts;
     struct pool *pool;
     struct fuse_session *session;
     char *directory;  /* absolute */
@@ -253,6 +266,25 @@ void mount_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                    struct fuse_file_info *file);
 void mount_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
                        struct fuse_file_info *file);
+
+/* ---- mount_history.c --------------------------------------------------------------------- */
+
+struct pasts *pasts_new(void); /* NULL: out of memory */
+void pasts_free(struct pasts *pasts);
+/* Snapshots came or went: nothing that is kept holds any more. */
+void pasts_forget(struct pasts *pasts);
+/* NODE_PAST or NODE_VERSIONS: what follows is about these. */
+bool history_is(const struct node *node);
+int history_stat(struct mount *mount, uint64_t id, const struct node *node, struct stat *out,
+                 struct err *err);
+/* out->ino stays 0 where there is no such name. */
+int history_lookup(struct mount *mount, uint64_t parent_id, const struct node *parent,
+                   const char *name, struct fuse_entry_param *out, struct err *err);
+/* Takes an entered name; `next` is the position behind it.  False: it does not fit, no more. */
+typedef bool history_fn(void *context, const char *name, struct fuse_entry_param *entry,
+                        uint64_t next);
+int history_list(struct mount *mount, uint64_t id, const struct node *node, uint64_t position,
+                 history_fn *each, void *context, struct err *err);
 
 /* ---- mount_read.c ------------------------------------------------------------------------ */
 

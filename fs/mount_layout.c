@@ -6,8 +6,9 @@
 #include "backup/base/path.h"
 #include "fs/mount_internal.h"
 
-/* The children of the root and of a host: latest, hosts (at the top only), then the snapshots. */
-enum { FIRST_SHOT = 2, MANIFEST_CHILD = TYPES };
+/* The children of the root and of a host: latest, history, hosts (at the top only), then the
+ * snapshots. */
+enum { FIRST_SHOT = 3, MANIFEST_CHILD = TYPES };
 
 uint64_t layout_key(enum node_kind kind, uint32_t number, unsigned type)
 {
@@ -17,7 +18,8 @@ uint64_t layout_key(enum node_kind kind, uint32_t number, unsigned type)
 static void set_child(struct child *child, uint64_t id, const struct node *parent, const char *name,
                       struct node node)
 {
-    bool of_host = node.kind == NODE_HOST || node.kind == NODE_LATEST;
+    bool of_host = node.kind == NODE_HOST || node.kind == NODE_LATEST ||
+                   node.kind == NODE_HISTORY || node.kind == NODE_PAST;
     uint32_t number = of_host ? node.host : node.snapshot;
 
     node.parent = id;
@@ -47,7 +49,12 @@ static bool next_in_host(struct mount *mount, uint64_t id, const struct node *no
                   (struct node){.kind = NODE_LATEST, .host = any ? host : 0});
         return true;
     }
-    if (*number == 1 && node->kind == NODE_ROOT) {
+    if (*number == 1) {
+        set_child(out, id, node, "history",
+                  (struct node){.kind = NODE_HISTORY, .host = any ? host : 0});
+        return true;
+    }
+    if (*number == 2 && node->kind == NODE_ROOT) {
         set_child(out, id, node, "hosts", (struct node){.kind = NODE_HOSTS});
         return true;
     }
@@ -94,6 +101,33 @@ static bool next_link(struct mount *mount, uint64_t id, const struct node *node,
     return false;
 }
 
+/* Types that any snapshot of the host has. */
+static uint8_t types_of_host(struct mount *mount, uint16_t host)
+{
+    struct shot shot;
+    unsigned types = 0;
+
+    for (uint32_t number = 0; shots_next(mount->shots, host, &number, &shot); number++)
+        types |= shot.types;
+    return (uint8_t)types;
+}
+
+static bool next_in_history(struct mount *mount, uint64_t id, const struct node *node,
+                            uint64_t *number, struct child *out)
+{
+    uint8_t types = types_of_host(mount, node->host);
+
+    for (; *number < TYPES; ++*number) {
+        unsigned type = (unsigned)*number + 1;
+        if ((types & 1u << type) == 0)
+            continue;
+        set_child(out, id, node, snapshot_type_name((enum snapshot_type)type),
+                  (struct node){.kind = NODE_PAST, .host = node->host, .type = (uint8_t)type});
+        return true;
+    }
+    return false;
+}
+
 static bool next_in_snapshot(struct mount *mount, uint64_t id, const struct node *node,
                              uint64_t *number, struct child *out)
 {
@@ -127,6 +161,8 @@ bool layout_next(struct mount *mount, uint64_t id, const struct node *node, uint
         return next_host(mount, id, node, number, out);
     case NODE_LATEST:
         return next_link(mount, id, node, number, out);
+    case NODE_HISTORY:
+        return next_in_history(mount, id, node, number, out);
     case NODE_SNAPSHOT:
         return next_in_snapshot(mount, id, node, number, out);
     default:
@@ -172,7 +208,7 @@ int layout_link(struct mount *mount, const struct node *node, char *out, size_t 
 static bool is_dated(const struct node *node)
 {
     return node->kind != NODE_ROOT && node->kind != NODE_HOSTS && node->kind != NODE_HOST &&
-           node->kind != NODE_LATEST;
+           node->kind != NODE_LATEST && node->kind != NODE_HISTORY && !history_is(node);
 }
 
 /* ---- attributes -------------------------------------------------------------------------- */
@@ -276,10 +312,26 @@ static void node_name(struct mount *mount, const struct node *node, char *out, s
         stored_name(mount, node_place_of_key(node->key), false, out, size);
     else if (node->kind == NODE_TYPE || node->kind == NODE_LINK)
         (void)snprintf(out, size, "%s", snapshot_type_name((enum snapshot_type)node->type));
+    else if (node->kind == NODE_HISTORY)
+        (void)snprintf(out, size, "history");
     else if (node->kind == NODE_SNAPSHOT && shots_get(mount->shots, node->snapshot, &shot))
         (void)snprintf(out, size, "%s", shot.name);
     else if (node->kind == NODE_MANIFEST)
         (void)snprintf(out, size, "manifest.json");
+}
+
+static void past_name(struct mount *mount, uint64_t id, const struct node *node, char *out,
+                      size_t size)
+{
+    char name[NODE_NAME_SIZE];
+
+    if (!history_is(node))
+        return;
+    nodes_name(mount->nodes, id, name);
+    if (name[0] != '\0')
+        path_printable(name, strlen(name), out, size);
+    else
+        (void)snprintf(out, size, "%s", snapshot_type_name((enum snapshot_type)node->type));
 }
 
 void layout_path(struct mount *mount, uint64_t id, char *out, size_t size)
@@ -299,6 +351,7 @@ void layout_path(struct mount *mount, uint64_t id, char *out, size_t size)
         if (node.kind == NODE_ROOT)
             return;
         node_name(mount, &node, name, sizeof(name));
+        past_name(mount, id, &node, name, sizeof(name));
         (void)snprintf(rest, sizeof(rest), "%s", out);
         (void)snprintf(out, size, "%s%s%s", name, rest[0] != '\0' ? "/" : "", rest);
         id = node.parent;

@@ -1,6 +1,8 @@
 #include <assert.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fs/mount_internal.h"
 
@@ -142,10 +144,15 @@ static int new_slot(struct nodes *nodes, uint32_t *out, struct err *err)
 
 static int add(struct nodes *nodes, const struct node *wanted, uint32_t *out, struct err *err)
 {
-    int rc = new_slot(nodes, out, err);
+    char *name = wanted->name ? strdup(wanted->name) : NULL;
+    int rc = wanted->name && !name ? err_set(err, ERR_NOMEM, "out of memory") : 0;
 
-    if (rc < 0)
+    if (rc == 0)
+        rc = new_slot(nodes, out, err);
+    if (rc < 0) {
+        free(name);
         return rc;
+    }
     if (nodes->count >= nodes->bucket_count)
         grow_buckets(nodes);
     struct node *node = slot_node(nodes, *out);
@@ -154,6 +161,7 @@ static int add(struct nodes *nodes, const struct node *wanted, uint32_t *out, st
     *node = *wanted;
     node->generation = generation;
     node->lookups = 0;
+    node->name = name;
     node->next = *bucket;
     *bucket = *out;
     nodes->count++;
@@ -186,6 +194,8 @@ void nodes_free(struct nodes *nodes)
 {
     if (!nodes)
         return;
+    for (uint32_t slot = ROOT_SLOT; slot < nodes->used; slot++)
+        free((char *)(uintptr_t)slot_node(nodes, slot)->name);
     for (size_t i = 0; i < CHUNKS_MAX; i++)
         free(nodes->chunks[i]);
     for (size_t i = 0; i < HOST_CHUNKS; i++)
@@ -218,7 +228,39 @@ bool nodes_get(struct nodes *nodes, uint64_t id, struct node *out)
     if (slot != 0)
         *out = *slot_node(nodes, slot);
     pthread_mutex_unlock(&nodes->lock);
+    out->name = NULL; /* the table's own */
     return slot != 0;
+}
+
+void nodes_name(struct nodes *nodes, uint64_t id, char out[NODE_NAME_SIZE])
+{
+    pthread_mutex_lock(&nodes->lock);
+    uint32_t slot = slot_of(nodes, id);
+    const char *name = slot != 0 ? slot_node(nodes, slot)->name : NULL;
+    (void)snprintf(out, NODE_NAME_SIZE, "%s", name ? name : "");
+    pthread_mutex_unlock(&nodes->lock);
+}
+
+static bool is_of_history(const struct node *node)
+{
+    return node->kind == NODE_HISTORY || history_is(node);
+}
+
+int nodes_of_history(struct nodes *nodes, uint64_t **out, size_t *out_count, struct err *err)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&nodes->lock);
+    uint64_t *ids = calloc(nodes->count + 1, sizeof(*ids));
+    for (uint32_t slot = ROOT_SLOT; ids && slot < nodes->used; slot++)
+        if (is_of_history(slot_node(nodes, slot)))
+            ids[count++] = slot_id(nodes, slot);
+    pthread_mutex_unlock(&nodes->lock);
+    if (!ids)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    *out = ids;
+    *out_count = count;
+    return 0;
 }
 
 uint64_t nodes_find(struct nodes *nodes, uint64_t parent, uint64_t key)
@@ -239,6 +281,8 @@ static void drop(struct nodes *nodes, uint32_t slot)
         link = &slot_node(nodes, *link)->next;
     *link = node->next;
     node->kind = NODE_FREE;
+    free((char *)(uintptr_t)node->name);
+    node->name = NULL;
     node->generation = node->generation < GENERATION_MAX ? node->generation + 1 : 0;
     node->next = nodes->free;
     nodes->free = slot;

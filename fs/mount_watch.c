@@ -1,5 +1,6 @@
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -79,7 +80,32 @@ static void tell_top(struct mount *mount, uint16_t host)
     for (uint32_t number = 0; shots_next(mount->shots, host, &number, &shot); number++)
         forget_name(mount, FUSE_ROOT_ID, shot.name);
     forget_name(mount, FUSE_ROOT_ID, "latest");
+    forget_name(mount, FUSE_ROOT_ID, "history");
     forget_content(mount, FUSE_ROOT_ID);
+}
+
+static void freep(uint64_t **ids)
+{
+    free(*ids);
+}
+
+/* Any path may have one version more, or less: lookups begin anew at the top, and what is still
+ * open is read again. */
+static void tell_history(struct mount *mount)
+{
+    CLEANUP(freep) uint64_t *ids = NULL;
+    size_t count = 0;
+    struct err err;
+    struct node node;
+
+    pasts_forget(mount->pasts);
+    if (nodes_of_history(mount->nodes, &ids, &count, &err) < 0)
+        log_warn("history is not renewed: %s", err.text);
+    for (size_t i = 0; i < count; i++)
+        if (nodes_get(mount->nodes, ids[i], &node) && node.kind == NODE_HISTORY)
+            forget_name(mount, node.parent, "history");
+    for (size_t i = 0; i < count; i++)
+        forget_content(mount, ids[i]);
 }
 
 static void tell_all(struct mount *mount, const struct shot_changes *changes, bool had_top,
@@ -94,6 +120,7 @@ static void tell_all(struct mount *mount, const struct shot_changes *changes, bo
         tell_top(mount, top);
     for (size_t i = 0; i < changes->count; i++)
         tell(mount, &changes->at[i]);
+    tell_history(mount);
 }
 
 int watch_refresh(struct mount *mount, bool notify, struct err *err)

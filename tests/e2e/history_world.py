@@ -72,11 +72,11 @@ class World:
     def paths(self):
         return sorted({path for _, _, found in self.shots for path in found})
 
-    def versions(self, path):
+    def versions(self, path, directories=True):
         """[(first, last, state)] by going through all snapshots."""
         out, gap = [], False
         for name, adhoc, found in self.shots:
-            if path not in found:
+            if path not in found or (not directories and found[path][0] == "directory"):
                 gap = gap or not adhoc
                 continue
             if out and not gap and out[-1][2] == found[path]:
