@@ -44,6 +44,32 @@ static void one_place_below_two_parents_is_two_directories(void **state)
     nodes_free(nodes);
 }
 
+static void a_node_of_history_has_a_name_of_its_own(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new();
+    char name[NODE_NAME_SIZE], given[] = "app";
+    const struct node wanted = {.parent = FUSE_ROOT_ID, .key = 5, .kind = NODE_PAST, .name = given};
+    struct node node;
+    struct err err;
+    uint64_t id = 0, *ids = NULL;
+    size_t count = 0;
+
+    take(nodes, FUSE_ROOT_ID, 99);
+    assert_int_equal(nodes_take(nodes, &wanted, &id, &err), 0);
+    given[0] = 'X';
+    nodes_name(nodes, id, name);
+    assert_string_equal(name, "app");
+    assert_true(nodes_get(nodes, id, &node) && !node.name);
+    assert_int_equal(nodes_of_history(nodes, &ids, &count, &err), 0);
+    assert_true(count == 1 && ids[0] == id);
+    free(ids);
+    nodes_forget(nodes, id, 1);
+    nodes_name(nodes, id, name);
+    assert_string_equal(name, "");
+    nodes_free(nodes);
+}
+
 static void a_directory_stays_until_each_lookup_is_forgotten(void **state)
 {
     (void)state;
@@ -118,6 +144,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_entry_s_node_is_its_place),
         cmocka_unit_test(one_place_below_two_parents_is_two_directories),
+        cmocka_unit_test(a_node_of_history_has_a_name_of_its_own),
         cmocka_unit_test(a_directory_stays_until_each_lookup_is_forgotten),
         cmocka_unit_test(the_root_and_entries_are_never_forgotten),
         cmocka_unit_test(a_table_of_many_directories_finds_each_and_uses_its_room_again),

@@ -162,15 +162,18 @@ static void each_directory_shows_what_it_should(void **state)
 
     mount->shots = shots_new(NULL, "here");
     mount->nodes = nodes_new();
-    assert_children(mount, (struct node){.kind = NODE_ROOT}, "latest hosts ");
+    assert_children(mount, (struct node){.kind = NODE_ROOT}, "latest history hosts ");
     assert_update(mount->shots, rows, 4,
                   "20260101_000000 20260102_000000 20260103_000000 20260104_000000 ");
     assert_children(mount, (struct node){.kind = NODE_ROOT},
-                    "latest hosts 20260101_000000 20260103_000000 ");
+                    "latest history hosts 20260101_000000 20260103_000000 ");
     assert_children(mount, (struct node){.kind = NODE_HOSTS}, "here there ");
-    assert_children(mount, (struct node){.kind = NODE_HOST, .host = 2}, "latest 20260104_000000 ");
+    assert_children(mount, (struct node){.kind = NODE_HOST, .host = 2},
+                    "latest history 20260104_000000 ");
     assert_children(mount, (struct node){.kind = NODE_LATEST}, "files config ");
     assert_children(mount, (struct node){.kind = NODE_LATEST, .host = 2}, "config ");
+    assert_children(mount, (struct node){.kind = NODE_HISTORY}, "files config ");
+    assert_children(mount, (struct node){.kind = NODE_HISTORY, .host = 2}, "config ");
     assert_children(mount, (struct node){.kind = NODE_SNAPSHOT, .snapshot = 2},
                     "files config manifest.json ");
     assert_children(mount, (struct node){.kind = NODE_SNAPSHOT, .snapshot = 3},
