@@ -5,7 +5,7 @@ from format_keys import derive
 from formatbytes import KIB, MIB, Cursor, need, padded, padme, unpack
 from formatkeys import unseal
 
-DATA, META, ROOT, INDEX = 1, 2, 3, 4
+DATA, META, ROOT, INDEX, NOTE = 1, 2, 3, 4, 9
 FOLDERS = {DATA: "data", META: "meta", INDEX: "index"}
 BLOCK, CHUNKS, TOC, TRAILER, PADDING = 1, 2, 3, 4, 5
 HEADER_SIZE, TRAILER_SIZE, TAG = 192, 256, 16
@@ -30,13 +30,15 @@ class Archive:
         (magic, version, self.kind, mode, flags, repo, self.id, salt, self.epoch, encapsulated, reserved, key,
          commitment) = struct.unpack("<8sHBBI16s32s32sIH26s32s32s", head)
         need(magic == bytes.fromhex("8959535452 0D0A1A"), self.name, "has another magic")
-        need(version == 1 and 1 <= self.kind <= 8 and mode == 0 and flags == 0, self.name, "is of an unknown version")
+        need(version == 1 and 1 <= self.kind <= 9 and mode == 0 and flags == 0, self.name, "is of an unknown version")
         need(repo == repo_id, self.name, "is another repository's")
         need(encapsulated == 0 and not any(reserved) and not any(key), self.name, "has something reserved set")
         if self.kind in FOLDERS:
             need(self.name == f"{FOLDERS[self.kind]}/{self.id.hex()}", self.name, "has another name than it should")
         else:
-            need(self.kind == ROOT and self.name.startswith("snapshots/"), self.name, "is of another kind")
+            folder = self.name.split("/")[0]
+            wanted = {"snapshots": ROOT, "forgets": NOTE, "holds": NOTE, "releases": NOTE}
+            need(wanted.get(folder) == self.kind, self.name, "is of another kind")
         need(self.epoch in masters, self.name, "is of an unknown epoch")
         self.key, expected = derive(masters[self.epoch], salt, b"yester archive v1", head[:160])
         need(commitment == expected, self.name, "commits to another key")
@@ -129,7 +131,7 @@ class Archive:
         return out
 
     def whole(self):
-        """The raw space of an archive without gaps (root, index)."""
+        """The raw space of an archive without gaps (root, index, note)."""
         need(self.blocks[0][0] == 0 and self.raw_end == sum(b[1] for b in self.blocks), self.name, "has gaps")
         return b"".join(self.block(i) for i in range(self.count))
 

@@ -4,7 +4,7 @@ import struct
 import blake3
 from formatarchive import DATA, FOLDERS, META
 from formatbytes import DIRECTORY, FILE, KIB, Cursor, Damaged, content_digest, need
-from formatrepo import Root
+from formatrepo import Note, Root
 
 
 LEAF_MOST, LEAF_NAMES, LEAF_BITS = 48000, 64, 9
@@ -34,6 +34,8 @@ class Check:
             self.guarded(name, self.archive, name)
         for name in self.repo.named("marks/"):
             self.guarded(name, self.mark, name)
+        for name in self.repo.named(("forgets/", "holds/", "releases/")):
+            self.guarded(name, self.note, name)
         self.guarded("index archives", self.index)
         for name in self.repo.named("snapshots/"):
             self.guarded(name, self.snapshot, name)
@@ -52,6 +54,9 @@ class Check:
             tables = {archive_id for block in blocks for archive_id, _ in block.table}
             need(sorted(tables) == archive.refers, "refers to other archives than it says")
             need(all(block.size <= 64 * KIB for block in blocks), "has a block of more than 64 KiB of items")
+
+    def note(self, name):
+        Note(self.repo.archive(name))
 
     def mark(self, name):
         magic, version, zero, repo, _, rest = struct.unpack("<8sH6s16s8s24s", self.repo.objects[name])

@@ -73,7 +73,8 @@ def described(repo, root):
 def listed(repo):
     for name, root in sorted(repo.roots().items()):
         yield {"name": name, "revision": root.revision, "host": root.host, "sequence": root.sequence,
-               "parent": root.parent, "complete": root.complete, "adhoc": root.adhoc, "tags": list(map(os.fsdecode, root.tags)),
+               "parent": root.parent, "complete": root.complete, "adhoc": root.adhoc,
+               "forgotten": repo.is_forgotten(root), "held": repo.is_held(root), "tags": list(map(os.fsdecode, root.tags)),
                "types": {t["type"]: [os.fsdecode(s) for s in t["sources"]] for t in root.types}}
 
 

@@ -4,14 +4,16 @@ import re
 import struct
 
 from formatarchive import Archive
-from formatbytes import Chunker, Cursor, need
+from formatbytes import KIB, Chunker, Cursor, Damaged, need
 from formatkeys import Keys
 from formattree import Tree
 
 SNAPSHOT_TYPES = {1: "files", 2: "config", 3: "database"}
 NO_DIRECTORY = 2 ** 32 - 1
 NAMES = re.compile(r"repository|keys/slot/[0-9a-f]{32}|keys/epoch/\d{8}\.\d{8}|(data|meta|index|marks)/[0-9a-f]{64}"
-                   r"|snapshots/[^/]+/\d{8}|claims/[^/]+/[0-9a-f]{64}")
+                   r"|snapshots/[^/]+/\d{8}|claims/[^/]+/[0-9a-f]{64}|forgets/[^/.]+\.\d{8}"
+                   r"|(holds|releases)/[^/.]+\.[0-9a-f]{32}")
+FORGOTTEN, NOT_FORGOTTEN, HELD, RELEASED = 1, 2, 3, 4
 
 
 class Root:
@@ -32,7 +34,7 @@ class Root:
         self.extensions = [(c.varint(), c.string()) for _ in range(c.varint(1 << 10))]
         c.finish(archive.name)
         need(archive.name == f"snapshots/{self.name}/{self.revision:08d}", archive.name, "is another snapshot's")
-        need(self.sequence >= 1 and self.start <= self.end, archive.name, "has impossible numbers")
+        need(self.sequence >= 1 and self.host, archive.name, "has impossible numbers")
         names = [t["type"] for t in self.types]
         need(names and len(set(names)) == len(names), archive.name, "has a type twice, or none")
 
@@ -46,6 +48,32 @@ class Root:
         return {"type": SNAPSHOT_TYPES[number], "complete": bool(flags), "place": (archive, offset), "below": below,
                 "files": files, "directories": directories, "others": others, "bytes": size, "new": new,
                 "unreadable": unreadable, "sources": c.strings()}
+
+
+class Note:
+    """What was decided about a snapshot after it was published."""
+
+    def __init__(self, archive):
+        c = Cursor(archive.whole())
+        need(archive.count == 1 and archive.raw_end <= 16 * KIB, archive.name, "is too long for a note")
+        need(c.varint() == 1 and c.varint() == 0, archive.name, "is of an unknown version")
+        self.what, self.name, self.host, self.sequence = c.fixed("B"), c.string(), c.string(), c.varint()
+        self.start, self.number, self.hold = c.zigzag(), c.varint(), c.take(16)
+        self.made, self.by, self.reason = c.zigzag(), c.string(), c.string(255)
+        self.extensions = [(c.varint(), c.string()) for _ in range(c.varint(1 << 10))]
+        c.finish(archive.name)
+        name = self.name.decode()
+        if self.what in (FORGOTTEN, NOT_FORGOTTEN):
+            need(not any(self.hold), archive.name, "has a hold")
+            own = f"forgets/{name}.{self.number:08d}"
+        else:
+            need(self.what in (HELD, RELEASED) and self.number == 0, archive.name, "is of an unknown kind")
+            own = f"{'holds' if self.what == HELD else 'releases'}/{name}.{self.hold.hex()}"
+        need(archive.name == own, archive.name, "is another note,", own)
+
+    def speaks_of(self, root):
+        return (self.name.decode(), self.host.decode(), self.sequence, self.start) == (
+            root.name, root.host, root.sequence, root.start)
 
 
 class Repository:
@@ -82,10 +110,36 @@ class Repository:
         """The highest revision of each snapshot, by name."""
         return {name.split("/")[1]: Root(self.archive(name)) for name in self.named("snapshots/")}
 
+    def note(self, name):
+        """None where it does not open."""
+        try:
+            return Note(self.archive(name))
+        except Damaged:
+            return None
+
+    def is_forgotten(self, root):
+        """The note with the highest number decides; one that does not open says no."""
+        for name in reversed(self.named(f"forgets/{root.name}.")):
+            note = self.note(name)
+            if note is None or note.speaks_of(root):
+                return note is not None and note.what == FORGOTTEN
+        return False
+
+    def is_held(self, root):
+        """A hold without its release; one that does not open holds."""
+        for name in self.named(f"holds/{root.name}."):
+            hold, release = self.note(name), name.replace("holds/", "releases/", 1)
+            if hold is not None and not hold.speaks_of(root):
+                continue
+            if release not in self.objects or self.note(release) is None:
+                return True
+        return False
+
     def root(self, name):
         roots = self.roots()
         need(roots, "there are no snapshots")
-        name = max(roots) if name == "latest" else name
+        if name == "latest":
+            name = max((n for n, r in roots.items() if not self.is_forgotten(r)), default=name)
         need(name in roots, "there is no snapshot", name)
         return roots[name]
 

@@ -314,12 +314,15 @@ class Tree:
 
     def walk(self, place, count):
         """(path, entry) of all below a directory, parents first."""
-        stack = [(b"", place, count)]
+        stack = [(b"", place, count, 2 ** 64)]
         while stack:
-            path, place, count = stack.pop()
+            path, place, count, most = stack.pop()
             if not count:
                 continue
             found = list(self.entries(place, count))
             for entry in found:
                 yield path + entry.name, entry
-            stack.extend((path + e.name + b"/", e.directory, e.below) for e in reversed(found) if e.type == DIRECTORY)
+            inside = [e for e in reversed(found) if e.type == DIRECTORY]
+            # So that no directory is in itself.
+            need(all(e.all_below < most for e in inside), path, "has a directory with as much below it")
+            stack.extend((path + e.name + b"/", e.directory, e.below, e.all_below) for e in inside)
