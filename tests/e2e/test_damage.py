@@ -133,7 +133,8 @@ def truncate(small, count):
     yester, source, objects = small
     rnd = random.Random(12)
     for path, data in objects.items():
-        for size in rnd.sample(places(len(data), rnd, count), min(count, len(data))):
+        sizes = places(len(data), rnd, count)
+        for size in rnd.sample(sizes, min(count, len(sizes))):
             put(path, data[:size])
             judge(yester, source, f"{path.relative_to(yester.repo)}: cut at {size} of {len(data)}")
         put(path, data + bytes(100))
