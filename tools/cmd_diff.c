@@ -14,9 +14,11 @@
 #include "tools/look.h"
 #include "tools/output.h"
 #include "tools/session.h"
+#include "tools/textdiff.h"
 
 static const struct option_spec options[] = {
     {"type", 't', "TYPE,…", "only these types"},
+    {"unified", 'u', NULL, "the lines that differ, as diff -u shows them; content only"},
     {"whole", 'w', NULL, "name all that is below an added or removed directory, too"},
     {0},
 };
@@ -24,7 +26,9 @@ static const struct option_spec options[] = {
 struct comparison {
     const struct app *app;
     struct blocks *blocks;
-    const char *prefix; /* of the paths: "files/srv" */
+    const char *prefix;   /* of the paths: "files/srv" */
+    struct textdiff text; /* with --unified */
+    bool unified;
     bool colour;
     uint64_t count;
 };
@@ -99,6 +103,51 @@ static bool same_metadata(const struct entry *before, const struct entry *after)
            before->mtime_s == after->mtime_s && before->mtime_ns == after->mtime_ns;
 }
 
+static int each_of(struct comparison *comparison, const struct diff_item *item, struct err *err)
+{
+    return comparison->unified ? textdiff_item(&comparison->text, item, err)
+                               : each(comparison, item, err);
+}
+
+static int compare_trees(struct comparison *comparison, const struct dirref *before,
+                         const struct dirref *after, struct err *err)
+{
+    if (comparison->unified)
+        return diff_trees(comparison->blocks, before, after, true, textdiff_item, &comparison->text,
+                          err);
+    return diff_trees(comparison->blocks, before, after, app_flag(comparison->app, "whole"), each,
+                      comparison, err);
+}
+
+/* "20260204_120000:files/srv" */
+static int text_prefix(const struct root *root, const char *path, char **out, struct err *err)
+{
+    if (asprintf(out, "%s:%s", root->name, path) >= 0)
+        return 0;
+    *out = NULL;
+    return err_set(err, ERR_NOMEM, "no memory for a path");
+}
+
+/* What unified texts are headed with. */
+static int text_prefixes(struct comparison *comparison, const struct view_target *a,
+                         const struct view_target *b, char **out_before, char **out_after,
+                         struct err *err)
+{
+    CLEANUP(freep) char *before = NULL;
+    CLEANUP(freep) char *after = NULL;
+    int r = look_path(a, &before, err);
+
+    if (r == 0)
+        r = look_path(b, &after, err);
+    if (r == 0)
+        r = text_prefix(a->root, before, out_before, err);
+    if (r == 0)
+        r = text_prefix(b->root, after, out_after, err);
+    comparison->text.before = *out_before;
+    comparison->text.after = *out_after;
+    return r;
+}
+
 /* Two entries themselves; directories also below. */
 static int compare(struct comparison *comparison, const struct view_target *a,
                    const struct view_target *b, struct err *err)
@@ -106,8 +155,12 @@ static int compare(struct comparison *comparison, const struct view_target *a,
     const struct entry *before = &a->held.entry, *after = &b->held.entry;
     struct diff_item item = {.path = "", .before = before, .after = after};
     CLEANUP(freep) char *prefix = NULL;
+    CLEANUP(freep) char *text_before = NULL;
+    CLEANUP(freep) char *text_after = NULL;
     int r = look_path(b, &prefix, err);
 
+    if (r == 0)
+        r = text_prefixes(comparison, a, b, &text_before, &text_after, err);
     if (r < 0)
         return r;
     comparison->prefix = prefix;
@@ -120,11 +173,10 @@ static int compare(struct comparison *comparison, const struct view_target *a,
     else
         item.path = NULL;
     if (item.path)
-        r = each(comparison, &item, err);
+        r = each_of(comparison, &item, err);
     if (r < 0 || before->type != after->type || before->type != ENTRY_DIRECTORY)
         return r;
-    return diff_trees(comparison->blocks, &before->directory, &after->directory,
-                      app_flag(comparison->app, "whole"), each, comparison, err);
+    return compare_trees(comparison, &before->directory, &after->directory, err);
 }
 
 /* A type that only one of the two has is compared with nothing at all. */
@@ -143,9 +195,16 @@ static int compare_types(struct comparison *comparison, const struct selection *
         if (!before || !after)
             console_say("only %s has %s", before ? before->name : after->name,
                         snapshot_type_name(type));
-        r = diff_trees(comparison->blocks, before ? &before->types[type].directory : &nothing,
-                       after ? &after->types[type].directory : &nothing,
-                       app_flag(comparison->app, "whole"), each, comparison, err);
+        CLEANUP(freep) char *text_before = NULL;
+        CLEANUP(freep) char *text_after = NULL;
+        r = text_prefix(before ? before : after, comparison->prefix, &text_before, err);
+        if (r == 0)
+            r = text_prefix(after ? after : before, comparison->prefix, &text_after, err);
+        comparison->text.before = text_before;
+        comparison->text.after = text_after;
+        if (r == 0)
+            r = compare_trees(comparison, before ? &before->types[type].directory : &nothing,
+                              after ? &after->types[type].directory : &nothing, err);
     }
     return r;
 }
@@ -174,18 +233,22 @@ static int run(struct app *app, struct err *err)
     CLEANUP(session_close) struct session session = {0};
     CLEANUP(look_clear) struct look a = {0};
     CLEANUP(look_clear) struct look b = {0};
-    int r = open_both(app, &session, &a, &b, err);
+    bool unified = app_flag(app, "unified");
+    int r = unified && app->json ? err_set(err, ERR_USAGE, "--unified is text: not with --json")
+                                 : open_both(app, &session, &a, &b, err);
 
     if (r < 0)
         return r;
     struct comparison comparison = {.app = app,
                                     .blocks = session.blocks,
+                                    .text = {.blocks = session.blocks},
+                                    .unified = unified,
                                     .colour = !app->json && console_has_colour(STDOUT_FILENO)};
     if (a.has_path)
         r = compare(&comparison, &a.target, &b.target, err);
     else
         r = compare_types(&comparison, &a.selection, &b.selection, err);
-    return r < 0 ? r : comparison.count > 0;
+    return r < 0 ? r : comparison.count + comparison.text.count > 0;
 }
 
 const struct command command_diff = {
@@ -193,7 +256,8 @@ const struct command command_diff = {
     .arguments = "SNAP[:PATH] SNAP[:PATH]",
     .summary = "what differs between two snapshots",
     .examples = "  yester diff latest~1 latest\n"
-                "  yester diff 20260204:/srv/app 20260205:/srv/app\n",
+                "  yester diff 20260204:/srv/app 20260205:/srv/app\n"
+                "  yester diff -u latest~1:/srv/app/.env latest:/srv/app/.env\n",
     .details = "One line for each: + added, - removed, M content, m only metadata, T another kind "
                "of thing.\nExit status: 0 same, 1 different, 2 trouble.\n",
     .options = options,
