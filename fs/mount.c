@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backup/archive/blocks.h"
@@ -16,7 +18,7 @@
 #include "catalog/catalog.h"
 #include "fs/mount_internal.h"
 
-enum { LOOP_THREADS = 2, POOL_DEPTH = 256, BACKGROUND_MAX = 64 };
+enum { LOOP_THREADS = 2, POOL_DEPTH = 256, BACKGROUND_MAX = 64, WATCH_PATIENCE = 5 /* s */ };
 
 /* ---- what the kernel is told ------------------------------------------------------------- */
 
@@ -169,6 +171,37 @@ static int open_repository(struct mount *mount, struct err *err)
     return watch_refresh(mount, false, err);
 }
 
+/* Fails all requests that are still open, without asking anybody. */
+static void abort_connection(struct mount *mount)
+{
+    unsigned number = atomic_load(&mount->device);
+    char path[128];
+
+    if (geteuid() == 0 && umount2(mount->directory, MNT_FORCE | MNT_DETACH) == 0)
+        return;
+    (void)snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", number);
+    FILE *file = number != 0 ? fopen(path, "we") : NULL;
+    if (!file)
+        return;
+    (void)fputs("1\n", file);
+    (void)fclose(file);
+}
+
+/* The watch may be waiting for a lock in the kernel, behind a request that nobody answers any more.
+ */
+static void end_watch(struct mount *mount, pthread_t watch)
+{
+    struct timespec until;
+
+    atomic_store(&mount->stop, true);
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WATCH_PATIENCE;
+    if (pthread_timedjoin_np(watch, NULL, &until) == 0)
+        return;
+    abort_connection(mount);
+    (void)pthread_join(watch, NULL);
+}
+
 /* Requests are answered until somebody unmounts or a signal comes. */
 static int loop(struct mount *mount, struct err *err)
 {
@@ -187,8 +220,7 @@ static int loop(struct mount *mount, struct err *err)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed == 0) {
         (void)fuse_session_loop_mt(mount->session, config);
-        atomic_store(&mount->stop, true);
-        pthread_join(watch, NULL);
+        end_watch(mount, watch);
     }
     fuse_loop_cfg_destroy(config);
     return failed == 0 ? 0 : err_set(err, ERR_NOMEM, "cannot start a thread");

@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,23 @@ static void report(struct mount *mount, const struct err *err)
     mount->ready_fd = -1;
 }
 
+/* What the caller's shell left open, such as its lock files, is not for the life of a mount.  What
+ * this program opens is closed at an exec. */
+static void close_inherited(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    const struct dirent *entry;
+
+    while (directory && (entry = readdir(directory))) {
+        int fd = atoi(entry->d_name); /* "." and ".." are 0 */
+        int flags = fd > STDERR_FILENO ? fcntl(fd, F_GETFD) : -1;
+        if (flags >= 0 && (flags & FD_CLOEXEC) == 0)
+            (void)close(fd);
+    }
+    if (directory)
+        (void)closedir(directory);
+}
+
 int daemon_run(struct mount *mount, int (*serve)(struct mount *mount, struct err *err),
                struct err *err)
 {
@@ -65,6 +83,7 @@ int daemon_run(struct mount *mount, int (*serve)(struct mount *mount, struct err
     mount->ready_fd = ends[1];
     (void)setsid();
     secure_after_fork();
+    close_inherited();
     struct err failure = {0};
     int rc = serve(mount, &failure);
     if (rc < 0)

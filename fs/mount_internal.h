@@ -231,6 +231,7 @@ struct mount {
     int ready_fd;             /* told when the mount answers; -1: nobody waits */
     struct counters counters;
     atomic_ullong damaged[1024]; /* nodes whose damage was logged */
+    atomic_uint device; /* the minor number of the mount: its connection's name; 0: not known */
     atomic_bool stop;
 };
 

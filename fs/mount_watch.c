@@ -212,7 +212,10 @@ static void raise_read_ahead(struct mount *mount)
     char path[128];
     struct stat st;
 
-    if (geteuid() != 0 || stat(mount->directory, &st) < 0)
+    if (stat(mount->directory, &st) < 0)
+        return;
+    atomic_store(&mount->device, minor(st.st_dev));
+    if (geteuid() != 0)
         return;
     (void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
                    minor(st.st_dev));

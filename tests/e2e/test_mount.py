@@ -2,6 +2,7 @@
 import errno
 import json
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -154,6 +155,23 @@ def test_in_the_background_it_returns_when_the_mount_answers(yester, tree):
 
 
 @pytest.mark.quick
+def test_the_background_process_keeps_nothing_open_that_it_was_given(yester, tree):
+    yester.backup(tree)
+    where = yester.fresh("mnt")
+    yester.mounts.append(where)
+    reader, writer = os.pipe()
+    try:
+        process = yester.start("mount", where, pass_fds=[writer])
+        assert process.wait(timeout=60) == 0
+        os.close(writer)
+        assert select.select([reader], [], [], 10)[0], "the mount holds the other end"
+        assert os.read(reader, 1) == b""
+        assert os.listdir(where / "latest")
+    finally:
+        os.close(reader)
+        yester.run("umount", where, rc=None)
+
+
 def test_sigterm_unmounts_cleanly(yester, tree):
     yester.backup(tree)
     for number in (signal.SIGTERM, signal.SIGINT):
