@@ -313,6 +313,15 @@ static struct dirref put_circle(struct minisnap *snap)
     return last;
 }
 
+static unsigned lines_with(const char *text, const char *word)
+{
+    unsigned count = 0;
+
+    for (const char *at = text; (at = strstr(at, word)); at += strlen(word))
+        count++;
+    return count;
+}
+
 static int ignore(void *context, const struct diff_item *item, struct err *err)
 {
     (void)context;
@@ -344,9 +353,11 @@ static void a_directory_that_is_in_itself_is_damage(void **state)
     of->present = true;
     of->complete = true;
     of->directories = 1000000;
+    of->bytes = UINT64_C(1) << 60; /* so that room is counted before */
     snap->selection.types[TYPE_FILES] = &snap->roots[0];
     assert_int_equal(restore_to(test, "target"), -ERR_CORRUPT);
     assert_int_equal(shell(test, "test $(find target | wc -l) -lt 100"), 0);
+    assert_int_equal(lines_with(test->said, "trouble"), test->result.damaged);
     assert_int_equal(diff_trees(snap->blocks, &none, &of->directory, true, ignore, NULL, &err),
                      -ERR_CORRUPT);
     assert_int_equal(treewalk_new(snap->blocks, &of->directory, &walk, &err), 0);
