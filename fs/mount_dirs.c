@@ -98,6 +98,7 @@ static int enter_entry(struct mount *mount, uint64_t parent_id, const struct nod
     const struct node wanted = {
         .parent = parent_id,
         .key = node_key_of_place(entry->place),
+        .below = entry->below_entries,
         .snapshot = parent->snapshot,
         .host = parent->host,
         .kind = NODE_STORED,
@@ -106,6 +107,10 @@ static int enter_entry(struct mount *mount, uint64_t parent_id, const struct nod
     };
 
     mount_stat_entry(mount, entry, parent->host, parent, &out->attr);
+    /* Who goes down comes to an end. */
+    if (entry->type == ENTRY_DIRECTORY && parent->kind == NODE_STORED &&
+        entry->below_entries >= parent->below)
+        return err_set(err, ERR_CORRUPT, "a directory that is in itself");
     if (entry->type == ENTRY_DIRECTORY)
         return nodes_take(mount->nodes, &wanted, &out->ino, err);
     nodes_note_host(mount->nodes, entry->place.archive, parent->host);

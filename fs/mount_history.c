@@ -129,7 +129,14 @@ static int enter_past(struct mount *mount, uint64_t parent_id, const struct node
 
     if (rc == 0)
         rc = nodes_take(mount->nodes, &wanted, &out->ino, err);
-    return rc == 0 ? inode_of(mount, out->ino, &wanted, &out->attr.st_ino, err) : rc;
+    if (rc < 0)
+        return rc;
+    rc = inode_of(mount, out->ino, &wanted, &out->attr.st_ino, err);
+    if (rc < 0) {
+        nodes_forget(mount->nodes, out->ino, 1);
+        out->ino = 0;
+    }
+    return rc;
 }
 
 static void kinds_of(const struct trail *trail, bool *out_directory, bool *out_other)

@@ -83,6 +83,7 @@ enum node_kind {
 struct node {
     uint64_t parent; /* node id */
     uint64_t key;    /* which of its parent's children; node_key() */
+    uint64_t below;  /* of NODE_STORED: how much is in it, as its record says */
     uint32_t lookups;
     uint32_t snapshot; /* number in the table of snapshots */
     uint16_t host;     /* number in the table of hosts */
