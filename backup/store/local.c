@@ -304,13 +304,11 @@ static int open_directory(struct local *local, bool create, struct err *err)
 
     if (create && local_make_directory(location, err) < 0)
         return err_context(err, "%.150s", location);
-    local->fd = open(location, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (local->fd >= 0)
-        return 0;
-    if (errno == ENOENT)
+    int r = io_openat(AT_FDCWD, location, O_RDONLY | O_DIRECTORY, 0, &local->fd, err);
+    if (r < 0 && err->cause == ENOENT)
         return err_set(err, ERR_NO_REPOSITORY, "no repository at %.150s: no such directory",
                        location);
-    return err_sys(err, "open repository %.120s", location);
+    return r < 0 ? err_context(err, "repository") : 0;
 }
 
 int local_store_open(const char *directory, bool create, struct store **out, struct err *err)

@@ -1,0 +1,77 @@
+"""Killed just before and just after each call that changes something: nothing acknowledged is lost.
+
+A sample of the calls in an ordinary run, every one with --long.  test_kill.py kills at random moments.
+"""
+import pytest
+
+from conftest import below, same
+from faults import spread
+from world import CHANGES, Trial, World, count
+
+WHEN = pytest.mark.parametrize("when", ["before", "after"])
+SAMPLE = pytest.mark.parametrize("most", [8, pytest.param(10 ** 6, marks=pytest.mark.long)], ids=["some", "every"])
+
+
+@pytest.fixture
+def world(work):
+    return World(work).start()
+
+
+def killed(world, watched, when, most, run=Trial.backup):
+    """Yield (a trial, which call it was killed at)."""
+    hits = 0
+    for n in spread(count(world, watched, CHANGES, run), most):
+        with world.trial() as trial:
+            shim = trial.shim(watched(trial))
+            result = run(trial, **shim.env(calls=CHANGES, n=n, kill=when))
+            hits += result.rc == -9
+            # Threads may make a call fewer than in the run that was counted.
+            assert result.rc in (-9, 0), result
+            yield trial, f"killed {when} {shim.told()}"
+    assert hits > 0
+
+
+def is_whole(trial, where):
+    try:
+        trial.is_whole()
+    except AssertionError as e:
+        raise AssertionError(f"{where}\n{e}") from e
+
+
+@WHEN
+@SAMPLE
+@pytest.mark.parametrize("watched", ["repo", "cache"])
+def test_a_backup_killed_at_a_call_hurts_nothing(world, watched, when, most):
+    for trial, where in killed(world, lambda t: getattr(t.yester, watched), when, most):
+        is_whole(trial, where)
+
+
+@WHEN
+@SAMPLE
+def test_an_init_killed_at_a_call_can_be_repeated(work, when, most):
+    world = World(work)
+
+    def init(trial, **env):
+        return trial.yester.run("init", rc=None, env=env)
+
+    for trial, where in killed(world, lambda t: t.work, when, most, init):
+        again = init(trial)
+        assert again.rc in (0, 1), f"{where}: {again!r}"
+        is_whole(trial, f"{where}, then {again!r}")
+
+
+@WHEN
+@SAMPLE
+def test_a_restore_killed_at_a_call_goes_on_where_it_stopped(world, when, most):
+    name, copy = list(world.kept.items())[-1]
+
+    def target(trial):
+        return trial.work / "target"
+
+    def restore(trial, **env):
+        return trial.yester.run("restore", name, "--target", target(trial), rc=None, env=env)
+
+    for trial, where in killed(world, target, when, most, restore):
+        again = restore(trial)
+        assert again.rc == 0, f"{where}: {again!r}"
+        same(copy, below(target(trial), world.tree))
