@@ -214,9 +214,10 @@ static int write_header(struct segment_writer *writer, struct err *err)
     store_le64(header + 56, layout->size);
     memcpy(header + 64, writer->archives_digest, DIGEST_SIZE);
     digest_bytes(writer->home->key, header, HEADER_DIGEST_AT, header + HEADER_DIGEST_AT);
-    if (ftruncate(writer->fd, (off_t)layout->size) < 0)
-        return err_sys(err, "chunk index");
-    return io_pwrite_full(writer->fd, header, sizeof(header), 0, err);
+    int r = io_truncate(writer->fd, layout->size, err);
+    if (r == 0)
+        r = io_pwrite_full(writer->fd, header, sizeof(header), 0, err);
+    return r < 0 ? err_context(err, "chunk index") : 0;
 }
 
 int segment_writer_commit(struct segment_writer *writer, struct segment **out, struct err *err)

@@ -77,7 +77,7 @@ static bool is_build_output(int dirfd, const char *name)
 /* Directories that say of themselves that they are not to be backed up. */
 static bool is_marked(int dirfd, const char *name)
 {
-    CLEANUP(closep) int fd = openat(dirfd, name, OPEN_DIR);
+    CLEANUP(closep) int fd = place_open(dirfd, name, OPEN_DIR, 0);
 
     return fd < 0 || exists(fd, "CACHEDIR.TAG") || exists(fd, ".nobackup");
 }
@@ -151,7 +151,7 @@ static int open_stream(struct extract *x, struct doomed *doomed, struct err *err
     int r = dir_hold(x, doomed->dir, &dirfd, err);
     if (r < 0)
         return r;
-    int fd = openat(dirfd, ".", OPEN_DIR); /* with a position of its own */
+    int fd = place_open(dirfd, ".", OPEN_DIR, 0); /* with a position of its own */
     dir_let(x, doomed->dir);
     doomed->stream = fd >= 0 ? fdopendir(fd) : NULL;
     if (!doomed->stream) {

@@ -197,6 +197,8 @@ int dir_path(const struct dir *dir, const char *name, size_t size, struct buf *o
 int dir_make(struct extract *x, struct dir *dir, int parent, int *out_fd, struct err *err);
 
 /* extract_place.c: names in the target */
+/* openat(), made again where it was interrupted. */
+int place_open(int dirfd, const char *name, int flags, mode_t mode);
 int place_create(int dirfd, const char *name, char temporary[EXTRACT_NAME_SIZE], bool over,
                  int *out_fd, struct err *err);
 /* Makes what is neither file nor directory, or a link to `source` when that is not -1. */

@@ -133,7 +133,7 @@ static int open_below(struct extract *x, const char *path, size_t size, int *out
 
         memcpy(one, name, length);
         one[length] = 0;
-        int next = openat(fd >= 0 ? fd : top, one, flags);
+        int next = place_open(fd >= 0 ? fd : top, one, flags, 0);
         if (next < 0)
             r = err_sys(err, "open the first name");
         closep(&fd);
@@ -222,6 +222,14 @@ static int make_link(struct extract *x, const struct later *later, const struct 
     return r;
 }
 
+/* Whether there is nothing to link to, or no way to: it becomes a file of its own.  Whatever else
+ * goes wrong would leave two files where one was, and nobody told. */
+static bool is_no_link(const struct err *err)
+{
+    return err->code == ERR_NOT_FOUND || err->cause == EMLINK || err->cause == EXDEV ||
+           err->cause == ELOOP || err->cause == ENOTDIR;
+}
+
 void links_make(struct extract *x, const struct later *later)
 {
     CLEANUP(held_entry_clear) struct held_entry held = {0};
@@ -238,14 +246,14 @@ void links_make(struct extract *x, const struct later *later)
     held.entry.name = later->name;
     held.entry.name_size = later->name_size;
     /* An inode's number may have been given to another user's file since. */
-    if (!links_find(x->links, later->inode, &record) ||
-        open_first(x, record, &source, &first, &err) < 0 ||
-        (x->root && first.st_uid != held.entry.uid)) {
-        make_file_of_link(x, later, &held.entry);
-        return;
-    }
-    r = make_link(x, later, &held.entry, source, &first, &err);
-    if (r < 0 && (err.cause == EMLINK || err.cause == EXDEV)) {
+    r = links_find(x->links, later->inode, &record)
+            ? open_first(x, record, &source, &first, &err)
+            : err_set(&err, ERR_NOT_FOUND, "the first name was not restored");
+    if (r == 0 && x->root && first.st_uid != held.entry.uid)
+        r = err_set(&err, ERR_NOT_FOUND, "the first name is another file by now");
+    if (r == 0)
+        r = make_link(x, later, &held.entry, source, &first, &err);
+    if (r < 0 && is_no_link(&err)) {
         make_file_of_link(x, later, &held.entry);
         return;
     }

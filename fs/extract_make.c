@@ -18,7 +18,7 @@ static void make_usable(int parent, const char *name)
     struct stat st;
     char path[40];
 
-    fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    fd = place_open(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 0700) == 0700)
         return;
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
@@ -31,7 +31,7 @@ static int open_there(struct extract *x, const struct dir *dir, int parent, int 
 {
     if (!x->root && x->pass == PASS_WRITE && !dir->aside)
         make_usable(parent, dir->name);
-    int fd = openat(parent, dir->name, OPEN_DIR);
+    int fd = place_open(parent, dir->name, OPEN_DIR, 0);
     if (fd >= 0) {
         *out_fd = fd;
         return 1;
@@ -67,7 +67,7 @@ static int make_fresh(struct extract *x, struct dir *dir, int parent, int *out_f
 
     if (mkdirat(parent, dir->name, first_mode(dir)) < 0)
         return err_sys(err, "make directory");
-    fd = openat(parent, dir->name, OPEN_DIR);
+    fd = place_open(parent, dir->name, OPEN_DIR, 0);
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(err, "open new directory");
     if (st.st_uid != geteuid())
@@ -135,7 +135,7 @@ int dir_make(struct extract *x, struct dir *dir, int parent, int *out_fd, struct
 /* Names of a directory, read by a descriptor of its own; the position of `dirfd` is not touched. */
 void place_sweep(int dirfd)
 {
-    int fd = openat(dirfd, ".", OPEN_DIR);
+    int fd = place_open(dirfd, ".", OPEN_DIR, 0);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
 
     if (!stream) {

@@ -78,7 +78,7 @@ static int look_back(struct extract *x, int fd, const char now[HEAD_SIZE], struc
 static int open_marker(struct extract *x, int target, struct err *err)
 {
     CLEANUP(closep)
-    int fd = openat(target, EXTRACT_MARKER, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = place_open(target, EXTRACT_MARKER, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct stat st;
 
     /* Others may have put it there: a link to something that must not be written to. */
@@ -138,8 +138,8 @@ int marker_begin(struct extract *x, int target, struct err *err)
         return note_target(x, target, err);
     if (r == 0 && x->resumed)
         place_sweep(target);
-    if (r == 0 && x->distrust && ftruncate(x->marker, 0) < 0)
-        r = err_sys(err, "write %s", EXTRACT_MARKER);
+    if (r == 0 && x->distrust && (r = io_truncate(x->marker, 0, err)) < 0)
+        err_context(err, "write %s", EXTRACT_MARKER);
     /* While times are not to be trusted the marker goes on saying so. */
     if (r == 0 && !x->distrust)
         r = io_pwrite_full(x->marker, now, sizeof(now), 0, err);
@@ -168,16 +168,25 @@ void sync_note(struct extract *x, int fd, dev_t device)
     x->other_devices[x->other_count++] = device;
 }
 
+static int sync_one(int fd, struct err *err)
+{
+    int r;
+
+    do
+        r = syncfs(fd);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? err_sys(err, "write the target out to disk") : 0;
+}
+
 int sync_all(struct extract *x, int target, struct err *err)
 {
-    if (syncfs(target) < 0)
-        return err_sys(err, "write the target out to disk");
-    for (size_t i = 1; i < x->other_count; i++)
-        if (syncfs(x->others[i]) < 0)
-            return err_sys(err, "write the target out to disk");
-    if (x->more_others)
+    int r = sync_one(target, err);
+
+    for (size_t i = 1; r == 0 && i < x->other_count; i++)
+        r = sync_one(x->others[i], err);
+    if (r == 0 && x->more_others)
         sync();
-    return 0;
+    return r;
 }
 
 void marker_made(struct extract *x, const struct stat *st)

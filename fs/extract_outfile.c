@@ -78,9 +78,7 @@ static int set_size(const struct outfile *file, struct err *err)
 {
     if (!file->holes && file->pieces <= 1)
         return 0; /* one write makes it */
-    if (ftruncate(file->fd, (off_t)file->size) < 0)
-        return err_sys(err, "set the size");
-    return 0;
+    return io_truncate(file->fd, file->size, err);
 }
 
 int outfile_open(struct extract *x, struct outfile *file, struct err *err)

@@ -36,6 +36,16 @@ bool place_is_temporary(const char *name)
            strspn(name + prefix, alphabet) == SUFFIX;
 }
 
+int place_open(int dirfd, const char *name, int flags, mode_t mode)
+{
+    int fd;
+
+    do
+        fd = openat(dirfd, name, flags, mode);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 int place_create(int dirfd, const char *name, char temporary[EXTRACT_NAME_SIZE], bool over,
                  int *out_fd, struct err *err)
 {
@@ -48,7 +58,7 @@ int place_create(int dirfd, const char *name, char temporary[EXTRACT_NAME_SIZE],
             if (r < 0)
                 return r;
         }
-        int fd = openat(dirfd, over ? temporary : name, flags, 0600);
+        int fd = place_open(dirfd, over ? temporary : name, flags, 0600);
         if (fd >= 0) {
             *out_fd = fd;
             return 0;
@@ -62,7 +72,7 @@ int place_create(int dirfd, const char *name, char temporary[EXTRACT_NAME_SIZE],
 int place_look(int dirfd, const char *name, struct handle *out, struct stat *out_st,
                struct err *err)
 {
-    CLEANUP(closep) int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    CLEANUP(closep) int fd = place_open(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
 
     if (fd < 0)
         return err_sys(err, "look at it");

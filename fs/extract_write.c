@@ -34,7 +34,7 @@ static bool content_is(struct extract *x, int dirfd, const char *name, const str
 
     if (!x->distrust || entry->type != ENTRY_FILE)
         return true;
-    fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    fd = place_open(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
     return fd >= 0 && verify_content(x, fd, entry, &err) == 0;
 }
 

@@ -117,6 +117,18 @@ int io_fsync(int fd, const char *what, struct err *err)
     return r < 0 ? err_sys(err, "sync %s", what) : 0;
 }
 
+int io_truncate(int fd, uint64_t size, struct err *err)
+{
+    int r = check_range(0, size, err);
+
+    if (r < 0)
+        return r;
+    do
+        r = ftruncate(fd, (off_t)size);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? err_sys(err, "set the size") : 0;
+}
+
 int io_fsync_dir_at(int dirfd, const char *name, struct err *err)
 {
     CLEANUP(closep) int fd = -1;

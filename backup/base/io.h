@@ -31,6 +31,9 @@ int io_pwrite_full(int fd, const void *bytes, size_t count, uint64_t offset, str
 /* fsync(2); `what` is named in the error.  After a failure the data may be lost: never retry. */
 int io_fsync(int fd, const char *what, struct err *err);
 
+/* Cuts or extends the file. */
+int io_truncate(int fd, uint64_t size, struct err *err);
+
 /* Makes the entries of directory `name` below `dirfd` durable ("." is dirfd itself). */
 int io_fsync_dir_at(int dirfd, const char *name, struct err *err);
 
