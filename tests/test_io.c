@@ -54,6 +54,20 @@ static void written_bytes_lie_where_they_should(void **state)
     assert_true(memcmp(bytes, "abcdeXY", 7) == 0);
 }
 
+static void a_file_is_cut_and_extended_by_zeros(void **state)
+{
+    (void)state;
+    CLEANUP(closep) int fd = memory_file("abcdef");
+    char bytes[8];
+    size_t got;
+    struct err err;
+
+    assert_true(io_truncate(fd, 2, &err) == 0 && io_truncate(fd, 4, &err) == 0);
+    assert_true(io_pread_full(fd, bytes, 8, 0, &got, &err) == 0 && got == 4);
+    assert_true(memcmp(bytes, "ab\0", 4) == 0);
+    assert_true(io_truncate(fd, UINT64_MAX, &err) < 0);
+}
+
 static void an_offset_beyond_any_file_is_an_error(void **state)
 {
     (void)state;
@@ -189,6 +203,7 @@ int main(void)
         cmocka_unit_test(an_offset_beyond_any_file_is_an_error),
         cmocka_unit_test(signals_and_short_reads_are_not_seen),
         cmocka_unit_test(a_full_disk_is_an_error),
+        cmocka_unit_test(a_file_is_cut_and_extended_by_zeros),
         cmocka_unit_test(an_opened_file_is_not_inherited),
         cmocka_unit_test(a_temporary_file_has_no_name),
         cmocka_unit_test(closing_is_reported_and_keeps_errno),
