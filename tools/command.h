@@ -64,6 +64,7 @@ __attribute__((format(printf, 2, 3))) void app_hint(struct app *app, const char 
 extern const struct command command_init;
 extern const struct command command_backup;
 extern const struct command command_list;
+extern const struct command command_stats;
 extern const struct command command_ls;
 extern const struct command command_cat;
 extern const struct command command_diff;
