@@ -1,11 +1,13 @@
 #include "backup/job/xattrs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "backup/archive/entry.h"
 #include "backup/base/buf.h"
@@ -13,7 +15,11 @@
 #include "backup/base/err.h"
 #include "backup/source/srcdir.h"
 
-enum { NAMES_MAX = XATTR_LIST_MAX, VALUE_MAX = XATTR_SIZE_MAX, COUNT_MAX = 8192, TRIES = 5 };
+enum {
+    NAMES_MAX = XATTR_LIST_MAX,
+    VALUE_MAX = XATTR_SIZE_MAX,
+    COUNT_MAX = NAMES_MAX / 2, /* of one byte each */
+};
 
 /* One file, by descriptor or by a path below /proc. */
 struct subject {
@@ -112,5 +118,9 @@ int xattrs_of_name(const struct srcdir *dir, const char *name, struct buf *out, 
     struct subject subject = {.fd = -1, .path = path};
 
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir->fd, name);
-    return read_all(&subject, out, err);
+    int r = read_all(&subject, out, err);
+    /* It is not the name that is missing where there is no /proc. */
+    if (r == -ERR_NOT_FOUND && faccessat(dir->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return err_set(err, ERR_SYSTEM, "cannot list attributes without /proc");
+    return r;
 }
