@@ -105,6 +105,7 @@ def test_it_is_listed_and_verified(stored):
         stored.yester.run("verify", "--data")
 
 
+@pytest.mark.disk
 def test_it_is_restored_as_its_source_was(stored):
     for name, snapshot in stored.manifest["snapshots"].items():
         target = stored.yester.restored(snapshot["source"], name, "--type", "files")
