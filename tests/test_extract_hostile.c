@@ -241,6 +241,26 @@ static void a_symlink_on_the_way_is_neither_followed_nor_removed(void **state)
     assert_int_equal(shell(test, "test -L target/src/d && test -z \"$(ls outside/e)\""), 0);
 }
 
+/* The list names places of the target, wherever in the snapshot their content comes from. */
+static void what_is_kept_is_kept_under_another_content_too(void **state)
+{
+    (void)state;
+    CLEANUP(restoring_clear) struct restoring *test = restoring_make();
+    const char *const keep[] = {"/d/e/1"};
+
+    make_source(test);
+    take(test);
+    assert_int_equal(shell(test, "mkdir -p target/d/e && echo mine > target/d/e/1"), 0);
+    test->options.content_path = "/src";
+    test->options.keep = keep;
+    test->options.keep_count = 1;
+    assert_int_equal(restore_to(test, "target"), 0);
+    assert_int_equal(test->result.kept, 1);
+    assert_int_equal(shell(test, "test $(cat target/d/e/1) = mine && cmp source/d/tool "
+                                 "target/d/tool"),
+                     0);
+}
+
 static void xattrs_that_do_not_fit_cost_one_file_only(void **state)
 {
     (void)state;
@@ -379,6 +399,7 @@ int main(void)
         cmocka_unit_test(a_dry_run_says_what_it_would_delete),
         cmocka_unit_test(delete_of_one_type_leaves_what_the_other_one_has),
         cmocka_unit_test(a_symlink_on_the_way_is_neither_followed_nor_removed),
+        cmocka_unit_test(what_is_kept_is_kept_under_another_content_too),
         cmocka_unit_test(xattrs_that_do_not_fit_cost_one_file_only),
         cmocka_unit_test(a_directory_that_is_in_itself_is_damage),
     };
