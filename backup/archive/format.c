@@ -61,14 +61,16 @@ static int header_check(const uint8_t in[HEADER_SIZE], struct err *err)
     if (memcmp(in, magic, sizeof(magic)) != 0)
         return err_set(err, ERR_CORRUPT, "not an archive");
     if (load_le16(in + AT_VERSION) != VERSION)
-        return err_set(err, ERR_CORRUPT, "version %u is not known", load_le16(in + AT_VERSION));
+        return err_set(err, ERR_CORRUPT, "version %u: damaged, or of a newer yester",
+                       load_le16(in + AT_VERSION));
     if (!kind_known(in[AT_KIND]))
-        return err_set(err, ERR_CORRUPT, "kind %u is not known", in[AT_KIND]);
+        return err_set(err, ERR_CORRUPT, "kind %u: damaged, or of a newer yester", in[AT_KIND]);
     if (in[AT_KEY_MODE] != 0 || load_le16(in + AT_ENCAPSULATED_SIZE) != 0)
-        return err_set(err, ERR_CORRUPT, "key mode %u is not known", in[AT_KEY_MODE]);
+        return err_set(err, ERR_CORRUPT, "key mode %u: damaged, or of a newer yester",
+                       in[AT_KEY_MODE]);
     if (!all_zero(in + AT_FLAGS, AT_REPO_ID - AT_FLAGS) ||
         !all_zero(in + AT_RESERVED, AT_COMMITMENT - AT_RESERVED))
-        return err_set(err, ERR_CORRUPT, "flags that are not known");
+        return err_set(err, ERR_CORRUPT, "unknown flags: damaged, or of a newer yester");
     return 0;
 }
 
@@ -144,7 +146,7 @@ int trailer_decode(const uint8_t in[TRAILER_PLAIN_SIZE], enum archive_kind kind,
     };
 
     if (!all_zero(in + 36, TRAILER_PLAIN_SIZE - 36))
-        return err_set(err, ERR_CORRUPT, "flags that are not known");
+        return err_set(err, ERR_CORRUPT, "unknown flags: damaged, or of a newer yester");
     if (trailer.blocks == 0 || trailer.blocks > ARCHIVE_BLOCKS_MAX || trailer.raw_end == 0 ||
         !section_size_valid(trailer.toc_size) || !chunks_valid(&trailer, kind) ||
         !layout_valid(&trailer, object_size))
@@ -165,7 +167,8 @@ static int derive(const struct header *header, const struct keyring *keyring,
     uint8_t bytes[HEADER_SIZE];
 
     if (!master && header->epoch > keyring_epoch(keyring))
-        return err_set(err, ERR_WRONG_KEY, "written in epoch %u, which this key does not open",
+        return err_set(err, ERR_CORRUPT,
+                       "in epoch %u, later than all that there are: damaged, or keys were lost",
                        header->epoch);
     if (!master)
         return err_set(err, ERR_CORRUPT, "there is no epoch %u", header->epoch);

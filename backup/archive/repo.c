@@ -63,7 +63,7 @@ static int decode_header(const struct buf *bytes, uint8_t out_id[REPO_ID_SIZE], 
     if (bytes->size != REPOSITORY_SIZE || memcmp(in, magic, sizeof(magic)) != 0)
         return err_set(err, ERR_CORRUPT, "repository: not the header of a repository");
     if (load_le16(in + 8) != VERSION || in[10] != ID_ALGORITHM_BLAKE3 || !reserved_are_zero(in))
-        return err_set(err, ERR_CORRUPT, "repository: of a version that is not known");
+        return err_set(err, ERR_CORRUPT, "repository: damaged, or of a newer yester");
     memcpy(out_id, in + 16, REPO_ID_SIZE);
     return 0;
 }
