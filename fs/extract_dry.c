@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/io.h"
 #include "backup/base/spill.h"
 #include "fs/extract_internal.h"
 
@@ -113,6 +114,9 @@ void count_entry(struct extract *x, struct dir *dir, const struct entry *entry, 
 
 void count_directory(struct extract *x, struct dir *dir)
 {
+    if (dir->fresh) /* the target, by another job */
+        return;
+    dir->fresh = true;
     x->result.directories++;
     x->result.room_needed += ROOM_UNIT;
     if (x->options->dry_run)
@@ -129,6 +133,28 @@ static int free_room(const struct extract *x, int target, uint64_t *out, struct 
     return 0;
 }
 
+/* Room where the target will be: in the nearest directory that is there. */
+static int free_room_above(struct extract *x, uint64_t *out, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf path = {.limit = EXTRACT_PATH_MAX};
+    CLEANUP(closep) int fd = -1;
+    size_t size = strlen(x->options->target);
+    int r = buf_append(&path, x->options->target, size + 1, err);
+
+    while (r == 0 && fd < 0) {
+        char *at = (char *)path.data;
+        while (size > 0 && at[size - 1] != '/')
+            size--;
+        while (size > 1 && at[size - 1] == '/')
+            size--;
+        at[size] = 0;
+        r = io_openat(AT_FDCWD, size > 0 ? at : ".", O_RDONLY | O_DIRECTORY, 0, &fd, err);
+        if (r == -ERR_NOT_FOUND && size > 1)
+            r = 0;
+    }
+    return r < 0 ? r : free_room(x, fd, out, err);
+}
+
 int room_count(struct extract *x, int target, struct err *err)
 {
     CLEANUP(spillmap_freep) struct spillmap *counted = NULL;
@@ -141,8 +167,9 @@ int room_count(struct extract *x, int target, struct err *err)
     x->counted = NULL;
     x->result.room_needed += x->largest;
     x->largest = 0;
-    if (r == 0 && target >= 0)
-        r = free_room(x, target, &x->result.room_free, err);
+    if (r == 0)
+        r = target >= 0 ? free_room(x, target, &x->result.room_free, err)
+                        : free_room_above(x, &x->result.room_free, err);
     return r;
 }
 

@@ -27,14 +27,14 @@ bool extract_stopped(struct extract *x)
 static int display_path(const struct extract *x, const struct dir *dir, const char *name,
                         size_t size, struct buf *out, struct err *err)
 {
-    size_t prefix = strlen(x->display);
+    size_t prefix = strlen(x->display), start = out->size;
     int r = buf_append(out, x->display, prefix, err);
 
     if (r == 0 && (prefix == 0 || x->display[prefix - 1] != '/'))
         r = buf_append(out, "/", 1, err);
     if (r == 0)
         r = dir_path(dir, name, size, out, err);
-    if (r == 0 && out->size > 1 && out->data[out->size - 1] == '/')
+    if (r == 0 && out->size - start > 1 && out->data[out->size - 1] == '/')
         out->size--; /* the target itself */
     return r < 0 ? r : buf_append(out, "", 1, err);
 }

@@ -189,6 +189,22 @@ static void a_dry_run_says_what_it_would_delete(void **state)
     assert_int_equal(test->result.deleted, 4);
 }
 
+static void a_dry_run_into_a_new_directory_says_what_room_there_is(void **state)
+{
+    (void)state;
+    CLEANUP(restoring_clear) struct restoring *test = restoring_make();
+
+    make_source(test);
+    take(test);
+    test->options.dry_run = true;
+    assert_int_equal(restore_to(test, "not/yet//there/"), 0);
+    assert_true(test->result.room_free > 0);
+    assert_false(there(test, "not"));
+    assert_non_null(strstr(test->said, "would write /\n"));
+    assert_null(strstr(test->said, "would write \n"));
+    test->options.dry_run = false;
+}
+
 static void delete_of_one_type_leaves_what_the_other_one_has(void **state)
 {
     (void)state;
@@ -397,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_resumed_restore_takes_only_its_own_leftovers_away),
         cmocka_unit_test(delete_leaves_other_file_systems_alone),
         cmocka_unit_test(a_dry_run_says_what_it_would_delete),
+        cmocka_unit_test(a_dry_run_into_a_new_directory_says_what_room_there_is),
         cmocka_unit_test(delete_of_one_type_leaves_what_the_other_one_has),
         cmocka_unit_test(a_symlink_on_the_way_is_neither_followed_nor_removed),
         cmocka_unit_test(what_is_kept_is_kept_under_another_content_too),
