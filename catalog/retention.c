@@ -64,9 +64,11 @@ void retention_keep(struct retention_verdict *verdict, unsigned type, const char
 /* "7 d", "36 h" */
 const char *retention_span(int64_t ns, char out[SPAN_TEXT_SIZE])
 {
-    int64_t hours = ns / (3600 * NS_PER_SECOND);
+    int64_t minutes = ns / (60 * NS_PER_SECOND), hours = minutes / 60;
 
-    if (hours % 24 == 0 || hours > 72)
+    if (hours == 0)
+        (void)snprintf(out, SPAN_TEXT_SIZE, "%" PRId64 " min", minutes);
+    else if (hours % 24 == 0 || hours > 72)
         (void)snprintf(out, SPAN_TEXT_SIZE, "%" PRId64 " d", hours / 24);
     else
         (void)snprintf(out, SPAN_TEXT_SIZE, "%" PRId64 " h", hours);

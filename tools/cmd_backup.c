@@ -14,11 +14,12 @@
 #include "tools/console.h"
 #include "tools/meter.h"
 #include "tools/output.h"
+#include "tools/retain.h"
 #include "tools/session.h"
 #include "tools/snapshots.h"
 #include "tools/sources.h"
 
-enum { NAMED = 3, EXIT_UNREADABLE = 3 };
+enum { NAMED = 3, EXIT_UNREADABLE = 3, EXIT_RETENTION = 5 };
 
 static const struct option_spec options[] = {
     {"type", 't', "TYPE", "all (default), files, or config"},
@@ -32,6 +33,7 @@ static const struct option_spec options[] = {
     {"stdin", 0, "NAME", "stdin as a file of this name"},
     {"tag", 0, "TEXT", "keep this word with the snapshot; repeatable"},
     {"compression", 0, "LEVEL", "1 (default, fast) to 19 (small)"},
+    {"retention", 0, "DAYS", "afterwards forget what is older, of the types of this run"},
     {"force", 0, NULL, "read every file again, changed or not"},
     OPTION_DRY_RUN,
     {0},
@@ -207,6 +209,43 @@ static int tell(struct run *run, int64_t took_ns)
     return whole && row.unreadable == 0 ? 0 : EXIT_UNREADABLE;
 }
 
+static int forget_old(struct run *run, struct err *err)
+{
+    CLEANUP(retention_rules_clear) struct retention_rules rules = {0};
+    struct clock *clock = clock_system();
+    struct retention_scope scope = {config_text(&run->app->config, SET_BACKUP_HOST), NULL,
+                                    clock->now_ns(clock)};
+    struct retain_result result;
+    uint8_t types = 0;
+    char forgotten[OUTPUT_SIZE];
+
+    for (size_t i = 0; i < run->sources.count; i++)
+        types = (uint8_t)(types | 1 << run->sources.at[i].type);
+    int r = retain_rules_days(app_text(run->app, "retention"), types, &rules, err);
+    if (r == 0)
+        r = catalog_sync(run->session.catalog, false, err);
+    if (r == 0)
+        r = retain_run(run->app, &run->session, &rules, &scope, RETAIN_SILENT, &result, err);
+    if (r == 0 && result.forgotten > 0 && !run->app->quiet)
+        console_line("%s forgotten that are older than %s days",
+                     output_count(result.forgotten, "snapshot", forgotten),
+                     app_text(run->app, "retention"));
+    return r;
+}
+
+/* The snapshot is safe whatever becomes of this. */
+static int retain(struct run *run, int status)
+{
+    struct err err;
+
+    if (!app_text(run->app, "retention") || app_flag(run->app, "dry-run"))
+        return status;
+    if (forget_old(run, &err) == 0)
+        return status;
+    console_say("retention: %s", err.text);
+    return status == 0 ? EXIT_RETENTION : status;
+}
+
 static int back_up(struct run *run, struct err *err)
 {
     struct app *app = run->app;
@@ -240,15 +279,19 @@ static int back_up(struct run *run, struct err *err)
     meter_stop();
     if (r == -ERR_CANCELLED)
         app_hint(app, "nothing was published; what was stored so far is used by the next run");
-    return r < 0 ? r : tell(run, clock_monotonic_ns() - started);
+    return r < 0 ? r : retain(run, tell(run, clock_monotonic_ns() - started));
 }
 
 static int run_backup(struct app *app, struct err *err)
 {
     CLEANUP(run_clear) struct run run = {.app = app};
     const char *type = app_text(app, "type");
-    int r = sources_make(app, &run.sources, err);
+    struct retention_rules unused = {0};
+    const char *days = app_text(app, "retention");
+    int r = days ? retain_rules_days(days, 0, &unused, err) : 0; /* wrong usage is told first */
 
+    if (r == 0)
+        r = sources_make(app, &run.sources, err);
     signal(SIGPIPE, SIG_IGN);
     if (r == 0)
         r = gather_tags(&run, err);

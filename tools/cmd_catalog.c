@@ -13,6 +13,17 @@ static const struct option_spec options[] = {
     {0},
 };
 
+/* Said before it is not known any more. */
+static int accept_losses(struct session *session, struct err *err)
+{
+    CLEANUP(strings_clear) struct strings losses = {0};
+    int r = catalog_losses(session->catalog, &losses, err);
+
+    for (size_t i = 0; i < losses.count && r == 0; i++)
+        console_say("not missed any more: %s", losses.at[i]);
+    return r < 0 ? r : catalog_accept_losses(session->catalog, err);
+}
+
 static int run(struct app *app, struct err *err)
 {
     CLEANUP(session_close) struct session session = {0};
@@ -31,7 +42,7 @@ static int run(struct app *app, struct err *err)
     }
     r = catalog_rebuild(session.catalog, err);
     if (r == 0 && app_flag(app, "accept-losses"))
-        r = catalog_accept_losses(session.catalog, err);
+        r = accept_losses(&session, err);
     if (r == 0)
         r = catalog_snapshots(session.catalog, NULL, &rows, err);
     if (r == 0 && !app->quiet)

@@ -15,7 +15,7 @@
 
 static const struct option_spec options[] = {{0}};
 
-enum { STALE_DAYS = 2, HINTS_MAX = 8, CATALOG_SIZE = 4096 };
+enum { STALE_DAYS = 2, HINTS_MAX = 8, CATALOG_SIZE = 4096, EXIT_LOSSES = 4 };
 
 struct status {
     struct app *app;
@@ -24,7 +24,7 @@ struct status {
     char catalog[CATALOG_SIZE];
     uint64_t objects, bytes, room;
     struct snapshot_rows rows;
-    struct strings hosts;
+    struct strings hosts, losses;
     size_t slots;
     struct {
         size_t count;
@@ -38,6 +38,7 @@ static void status_clear(struct status *status)
 {
     snapshot_rows_clear(&status->rows);
     strings_clear(&status->hosts);
+    strings_clear(&status->losses);
 }
 
 static int count_object(void *context, const char *name, uint64_t size, struct err *err)
@@ -99,6 +100,10 @@ static void gather_hints(struct status *status)
         hint(status, "the last complete snapshot of the files is more than two days old");
     if (!config_is_set(config, SET_FILES_PATHS))
         hint(status, "no paths are configured: write [files] paths = … into " CONFIG_DEFAULT_FILE);
+    if (status->losses.count > 0)
+        hint(status, "somebody took away what this host has seen: was an older state put back? "
+                     "`yester forget NAME` ends missing a snapshot, `yester catalog rebuild "
+                     "--accept-losses` all");
     if (status->slots == 1)
         hint(status, "one key opens this repository: add a second one (`yester key add`), and "
                      "keep it elsewhere");
@@ -114,6 +119,8 @@ static int gather(struct status *status, struct session *session, struct err *er
         r = catalog_snapshots(session->catalog, NULL, &status->rows, err);
     if (r == 0)
         r = catalog_hosts(session->catalog, &status->hosts, err);
+    if (r == 0)
+        r = catalog_losses(session->catalog, &status->losses, err);
     if (r < 0)
         return r;
     status->location = config_text(&status->app->config, SET_LOCATION);
@@ -160,6 +167,8 @@ static void print_text(const struct status *status)
         printf(" %s", status->hosts.at[i]);
     printf("\n");
     print_types(status);
+    for (size_t i = 0; i < status->losses.count; i++)
+        printf("lost        %s\n", status->losses.at[i]);
     for (size_t i = 0; i < status->hint_count; i++)
         printf("hint        %s\n", status->hints[i]);
 }
@@ -185,7 +194,7 @@ static void print_json(const struct status *status)
 {
     struct json_object *object = json_object_new_object();
     struct json_object *hosts = json_object_new_array();
-    struct json_object *hints = json_object_new_array();
+    struct json_object *hints = json_object_new_array(), *losses = json_object_new_array();
 
     for (size_t i = 0; i < status->hosts.count; i++)
         json_object_array_add(hosts,
@@ -202,7 +211,11 @@ static void print_json(const struct status *status)
     json_object_object_add(object, "keys", output_json_number(status->slots));
     json_object_object_add(object, "catalog",
                            output_json_text(status->catalog, strlen(status->catalog)));
+    for (size_t i = 0; i < status->losses.count; i++)
+        json_object_array_add(losses,
+                              output_json_text(status->losses.at[i], strlen(status->losses.at[i])));
     json_object_object_add(object, "hosts", hosts);
+    json_object_object_add(object, "losses", losses);
     json_object_object_add(object, "types", types_json(status));
     json_object_object_add(object, "hints", hints);
     output_json(object);
@@ -222,7 +235,7 @@ static int run(struct app *app, struct err *err)
         print_json(&status);
     else
         print_text(&status);
-    return 0;
+    return status.losses.count > 0 ? EXIT_LOSSES : 0;
 }
 
 const struct command command_status = {
@@ -230,6 +243,9 @@ const struct command command_status = {
     .arguments = "",
     .summary = "the repository, its keys and snapshots, and what is to be done",
     .examples = "  yester status\n",
+    .details =
+        "Exit status 4: something that this host has seen in the repository is gone, and was "
+        "never forgotten.\n",
     .options = options,
     .run = run,
 };

@@ -47,6 +47,10 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_BACKUP_COMPRESSION] = {"backup", "compression", SETTING_LEVEL, "compression", NULL, "1"},
     [SET_BACKUP_TAGS] = {"backup", "tags", SETTING_LIST, NULL, NULL, NULL},
     [SET_BACKUP_HOST] = {"backup", "host", SETTING_TEXT, "host", NULL, NULL},
+    [SET_RETENTION_FILES] = {"retention", "files", SETTING_LIST, NULL, NULL, "within=7d"},
+    [SET_RETENTION_CONFIG] = {"retention", "config", SETTING_LIST, NULL, NULL, "within=30d"},
+    [SET_RETENTION_DATABASE] = {"retention", "database", SETTING_LIST, NULL, NULL, "within=30d"},
+    [SET_RETENTION_ALL] = {"retention", "all", SETTING_LIST, NULL, NULL, "weekly=90d"},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
     [SET_MOUNT_CACHE] = {"mount", "cache", SETTING_SIZE, "cache", NULL, "256M"},
 };

@@ -31,12 +31,17 @@ static const struct option_spec global_options[] = {
 };
 
 static const struct command *const commands[] = {
-    &command_init,    &command_backup,     &command_list,
-    &command_stats,   &command_ls,         &command_cat,
-    &command_diff,    &command_find,       &command_history,
-    &command_mount,   &command_umount,     &command_restore,
-    &command_verify,  &command_status,     &command_key_list,
-    &command_key_add, &command_key_remove, &command_catalog_rebuild,
+    &command_init,       &command_backup,
+    &command_list,       &command_stats,
+    &command_ls,         &command_cat,
+    &command_diff,       &command_find,
+    &command_history,    &command_mount,
+    &command_umount,     &command_restore,
+    &command_verify,     &command_forget,
+    &command_unforget,   &command_hold,
+    &command_release,    &command_status,
+    &command_key_list,   &command_key_add,
+    &command_key_remove, &command_catalog_rebuild,
     &command_config,
 };
 
