@@ -18,8 +18,11 @@ static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
 static EVP_CIPHER *aes;
 static EVP_KDF *hkdf;
 
+/* Where there was no memory for OpenSSL to come up, its first fetch would follow a NULL. */
 static void fetch_algorithms(void)
 {
+    if (!OSSL_LIB_CTX_get0_global_default())
+        return;
     aes = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
 }
@@ -28,7 +31,7 @@ static int check_algorithms(struct err *err)
 {
     pthread_once(&fetch_once, fetch_algorithms);
     if (!aes || !hkdf)
-        return err_set(err, ERR_SYSTEM, "this system's OpenSSL has no AES-256-GCM or no HKDF");
+        return err_set(err, ERR_SYSTEM, "this system's OpenSSL could not come up with AES-256-GCM and HKDF");
     return 0;
 }
 

@@ -32,6 +32,9 @@ class Shim:
         assert library.exists(), f"{library} was not built"
         found = {"LD_PRELOAD": " ".join([*sanitizers(), str(library)]), "FAULT_DIR": self.dir,
                  "FAULT_COUNT_FILE": str(self.work / "count"), "FAULT_TELL": str(self.work / "tell")}
+        if sanitizers():
+            # With a file for its log it does not come up here; its status is no other one's.
+            found["ASAN_OPTIONS"] = "exitcode=77"
         return {**found, **{f"FAULT_{name.upper()}": str(value) for name, value in plan.items() if value}}
 
     def count(self):
