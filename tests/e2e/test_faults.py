@@ -78,6 +78,7 @@ def because_of(hit):
         raise AssertionError(f"{hit}\n{e}") from e
 
 
+@pytest.mark.quick
 @SAMPLE
 @kinds()
 def test_a_backup_whose_repository_fails_says_so_and_hurts_nothing(world, kind, sticky, most):
@@ -136,6 +137,7 @@ def restores(world, watched, kind, sticky, most):
             same(copy, below(target(trial), world.tree))
 
 
+@pytest.mark.quick
 @SAMPLE
 @kinds()
 def test_a_restore_whose_target_fails_says_so_and_can_be_done_again(world, kind, sticky, most):
