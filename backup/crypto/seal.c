@@ -31,7 +31,8 @@ static int check_algorithms(struct err *err)
 {
     pthread_once(&fetch_once, fetch_algorithms);
     if (!aes || !hkdf)
-        return err_set(err, ERR_SYSTEM, "this system's OpenSSL could not come up with AES-256-GCM and HKDF");
+        return err_set(err, ERR_SYSTEM,
+                       "this system's OpenSSL could not come up with AES-256-GCM and HKDF");
     return 0;
 }
 
