@@ -1,7 +1,8 @@
 /*
  * catalog — the SQLite file that knows snapshots, archives and runs, and the chunk index beside it.
  *
- * A cache in the strict sense: all that is in it can be had again from the repository.  One that is
+ * A cache in the strict sense: all that is in it can be had again from the repository, but for
+ * what it saw there and is gone (catalog_losses()).  One that is
  * missing, damaged, of another repository or of an older version is made anew without being asked;
  * one that is behind is caught up by catalog_sync().  One of a newer version is left alone, ours
  * then lies in v2/ beside it.  Where the directory cannot be written, the catalog is kept in
@@ -100,6 +101,12 @@ int catalog_release(struct catalog *catalog, const struct snapshot_row *row, con
 /* Holds in force, by snapshot; `snapshot` NULL: of all. */
 int catalog_holds(struct catalog *catalog, const char *snapshot, struct note_rows *out,
                   struct err *err);
+
+/* Reads every note that the repository has, as verify does; `damaged` is told each that does not
+ * open, and then ERR_CORRUPT. */
+int catalog_check_notes(struct catalog *catalog,
+                        void (*damaged)(void *context, const char *object, const struct err *err),
+                        void *context, struct err *err);
 
 /* Rollback: what this catalog saw and the repository has no more, though nobody forgot it, a line
  * each.  None: none was seen. */

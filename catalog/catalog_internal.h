@@ -132,9 +132,10 @@ int rows_select_strings(struct catalog *catalog, const char *text, struct string
 #define SAME(a, b) \
     a ".host = " b ".host AND " a ".sequence = " b ".sequence AND " a ".start_ns = " b ".start_ns"
 
-/* notes.c, seen.c: part of sync_snapshots(). */
+/* notes_sync.c, seen.c: part of sync_snapshots(). */
 int notes_sync(struct catalog *catalog, bool retry_damaged, struct err *err);
 int seen_sync_keys(struct catalog *catalog, struct err *err);
+int notes_insert(struct catalog *catalog, const struct note_row *row, struct err *err);
 /* Within a transaction. */
 int seen_insert(struct catalog *catalog, const struct root *root, struct err *err);
 

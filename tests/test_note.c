@@ -117,7 +117,7 @@ static void a_changed_byte_anywhere_is_found(void **state)
     struct note note = make_note(NOTE_FORGET), read;
     char object[OBJECT_NAME_SIZE];
     struct err err;
-    size_t size, unseen = 0;
+    size_t size;
 
     assert_int_equal(note_publish(temp.repo, &note, &err), 0);
     note_object_name(&note, object);
@@ -126,12 +126,9 @@ static void a_changed_byte_anywhere_is_found(void **state)
         bytes[i] ^= 1;
         temprepo_replace(&temp, object, bytes, size);
         bytes[i] ^= 1;
-        if (note_read(temp.repo, object, &read, &err) < 0)
-            continue;
-        assert_same(&read, &note); /* the padding, and the header that stands there twice */
-        unseen++;
+        if (note_read(temp.repo, object, &read, &err) == 0)
+            fail_msg("byte %zu of %zu", i, size);
     }
-    assert_true(unseen < size / 2);
     free(bytes);
 }
 

@@ -160,6 +160,30 @@ static int check_losses(struct check *check, struct err *err)
                    losses.count);
 }
 
+static void note_damaged(void *context, const char *object, const struct err *err)
+{
+    damaged(context, object, NO_ARCHIVE, err);
+}
+
+static int check_notes(struct check *check, struct err *err)
+{
+    return catalog_check_notes(check->session.catalog, note_damaged, check, err);
+}
+
+/* Damage of one kind keeps none of the others from being told. */
+static int check_rest(struct check *check, int r, struct err *err)
+{
+    static int (*const checks[])(struct check * check, struct err * err) = {check_notes,
+                                                                            check_losses};
+
+    for (size_t i = 0; i < 2 && (r == 0 || r == -ERR_CORRUPT); i++) {
+        struct err later;
+        int next = checks[i](check, r < 0 ? &later : err);
+        r = r < 0 ? r : next;
+    }
+    return r;
+}
+
 static int work(struct check *check, struct err *err)
 {
     struct verify_options how = {
@@ -178,8 +202,7 @@ static int work(struct check *check, struct err *err)
         return r;
     r = verify_run(check->session.blocks, &how, &check->result, err);
     meter_stop();
-    if (r == 0)
-        r = check_losses(check, err);
+    r = check_rest(check, r, err);
     if (r == 0 || r == -ERR_CORRUPT)
         print_summary(check, how.data, r == 0, clock_monotonic_ns() - started);
     if (r == -ERR_CORRUPT && check->result.damaged_archives > 0)

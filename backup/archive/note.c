@@ -237,6 +237,11 @@ static int read_document(struct repo *repo, const char *object, struct buf *out,
         r = reader_open(repo, ARCHIVE_NOTE, NULL, object, &reader, err);
     if (r < 0)
         return r;
+    r = reader_check_header(reader, err); /* it is small: all of it is looked at */
+    if (r == 0)
+        r = reader_check_padding(reader, err);
+    if (r < 0)
+        return r;
     size_t size = reader_block(reader, 0)->raw_size;
     if (reader_blocks(reader) != 1 || reader_block(reader, 0)->raw != 0)
         return err_set(err, ERR_CORRUPT, "%s: more than a note", object);

@@ -195,6 +195,22 @@ def test_another_host_can_tell_a_forget_from_a_theft(yester, five, work):
     assert len(told) == 1 and five[2] in told[0]
 
 
+@pytest.mark.quick
+def test_a_flipped_bit_in_a_note_is_found(yester, five):
+    yester.run("forget", five[0])
+    yester.run("hold", five[1])
+    yester.verify()
+    for note in (next((yester.repo / "forgets").iterdir()), next((yester.repo / "holds").iterdir())):
+        whole = note.read_bytes()
+        note.chmod(0o600)
+        for at in range(0, len(whole), 37):
+            note.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1:])
+            assert note.name in yester.run("verify", rc=4).errors
+        note.write_bytes(whole)
+    yester.verify()
+    assert listed(yester) == five[1:]
+
+
 def test_keys_that_went_back_are_told(yester, five, work):
     shutil.copytree(yester.repo / "keys", work / "keys")
     second = work / "second"
