@@ -163,7 +163,7 @@ static int run(struct app *app, struct err *err)
     if (r == 0 && finding.count == 0 && !app->json && !app->quiet)
         console_say("nothing in %zu snapshots of %s matches", finding.timeline.count,
                     finding.host.host);
-    return r < 0 ? r : finding.count == 0;
+    return r;
 }
 
 const struct command command_find = {
@@ -175,8 +175,7 @@ const struct command command_find = {
                 "  yester find '/srv/**/*.env' --newer 2026-02-04\n",
     .details = "PATTERN is a glob of the name, or of the whole path where it holds a slash (`**` "
                "stands for any\ndirectories).  Each path is shown once, with the first and the "
-               "last snapshot that have it so;\nsize and time are those of the newest.  Exit "
-               "status: 0 found, 1 nothing found.\n",
+               "last snapshot that have it so;\nsize and time are those of the newest.\n",
     .options = options,
     .least = 1,
     .most = 1,
