@@ -7,7 +7,6 @@
 #include "backup/archive/reader.h"
 #include "backup/archive/repo.h"
 #include "backup/archive/tree.h"
-#include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/sorter.h"
@@ -154,30 +153,30 @@ static int add_use(struct counting *counting, const struct extent *extent, uint3
     return extent_is_hole(extent) ? 0 : sorter_add(counting->uses, use, sizeof(use), err);
 }
 
-/* What a content refers to, as a name of it: contents of one name refer to the same places. */
-static int name_content(struct counting *counting, const struct content *content,
-                        uint8_t out[DIGEST_SIZE], struct err *err)
+/* What a content refers to, as a name of it: contents of one name refer to the same places.  Where
+ * it is one place, that is the name; a list of extents has a digest. */
+static int name_content(struct counting *counting, const struct content *content, uint64_t out[2],
+                        struct err *err)
 {
     CLEANUP(content_close) struct content_cursor cursor = {0};
     struct digest_stream stream;
     struct extent extent;
-    uint64_t words[3] = {content->form, content->place.archive, content->place.raw}, start;
+    uint64_t words[3], start;
 
-    digest_stream_start(&stream, counting->key);
     if (content->form != CONTENT_LIST) {
-        digest_stream_add(&stream, words, sizeof(words));
-        digest_stream_add(&stream, &content->size, sizeof(content->size));
-        digest_stream_finish(&stream, out, DIGEST_SIZE);
+        out[0] = (uint64_t)content->place.archive << 32 | content->place.raw;
+        out[1] = content->size << 1 | (content->form == CONTENT_TREE);
         return 0;
     }
     int rc = content_open(&cursor, counting->blocks, content, 0, err);
+    digest_stream_start(&stream, counting->key);
     while (rc >= 0 && (rc = content_next(&cursor, &extent, &start, err)) > 0) {
         words[0] = extent.length;
         words[1] = extent.place.archive;
         words[2] = extent.place.raw;
         digest_stream_add(&stream, words, sizeof(words));
     }
-    digest_stream_finish(&stream, out, DIGEST_SIZE);
+    digest_stream_finish(&stream, (uint8_t *)out, 2 * sizeof(*out));
     return rc;
 }
 
@@ -185,7 +184,7 @@ static int use_content(struct counting *counting, const struct forest_visit *vis
                        const struct content *content, struct err *err)
 {
     CLEANUP(content_close) struct content_cursor cursor = {0};
-    uint8_t name[DIGEST_SIZE];
+    uint64_t name[2];
     struct extent extent;
     uint32_t node = 0, group = 0;
     uint64_t start;
@@ -195,8 +194,7 @@ static int use_content(struct counting *counting, const struct forest_visit *vis
         return 0;
     int rc = name_content(counting, content, name, err);
     if (rc == 0)
-        rc =
-            forest_hang(counting->forest, load_le64(name), load_le64(name + 8), &node, &fresh, err);
+        rc = forest_hang(counting->forest, name[0], name[1], &node, &fresh, err);
     if (rc < 0 || !fresh)
         return rc;
     rc = group_of(counting, visit, &group, err);
