@@ -75,3 +75,53 @@ def test_a_restore_killed_at_a_call_goes_on_where_it_stopped(world, when, most):
         again = restore(trial)
         assert again.rc == 0, f"{where}: {again!r}"
         same(copy, below(target(trial), world.tree))
+
+
+def other_key(trial):
+    """A second key, the same in every trial."""
+    path = trial.work / "other"
+    path.write_bytes(b"b" * 43 + b"=\n")
+    path.chmod(0o600)
+    return path
+
+
+def add_key(trial, **env):
+    return trial.yester.run("key", "add", "--new-key-file", other_key(trial), rc=None, env=env)
+
+
+def remove_key(trial, **env):
+    """The one that was added."""
+    other, = [key["id"] for key in trial.yester.run("--json", "key", "list").json() if not key["in_use"]]
+    return trial.yester.run("key", "remove", other, rc=None, env=env)
+
+
+@WHEN
+@SAMPLE
+def test_adding_a_key_killed_at_a_call_can_be_repeated(world, when, most):
+    for trial, where in killed(world, lambda t: t.yester.repo, when, most, add_key):
+        again = add_key(trial)
+        assert again.rc in (0, 1), f"{where}: {again!r}"
+        is_whole(trial, where)
+        trial.yester.run("list", env={"YESTER_KEY_FILE": str(other_key(trial))})
+
+
+@WHEN
+@SAMPLE
+def test_removing_a_key_killed_at_a_call_leaves_the_other_working(world, when, most):
+    with world.trial() as trial:
+        world.origin.run("key", "add", "--new-key-file", other_key(trial))
+    for trial, where in killed(world, lambda t: t.yester.repo, when, most, remove_key):
+        is_whole(trial, where)
+
+
+@WHEN
+@SAMPLE
+def test_forgetting_killed_at_a_call_loses_nothing_else(world, when, most):
+    first = list(world.kept)[0]
+
+    def forget(trial, **env):
+        return trial.yester.run("forget", first, rc=None, env=env)
+
+    for trial, where in killed(world, lambda t: t.yester.repo, when, most, forget):
+        trial.yester.run("unforget", first, rc=(0, 1))
+        is_whole(trial, where)
