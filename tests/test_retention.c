@@ -215,7 +215,7 @@ static void leaps_keep_at_least_what_stays_without(void **state)
             for (int leap = 0; leap < 3; leap++) {
                 seed = seed * 1664525 + 1013904223;
                 if (at[leap] == i)
-                    clock.offset_ns += ((int64_t)(seed >> 8) - (1 << 23)) * 600 * NS_PER_SECOND;
+                    clock.offset_ns += ((int64_t)(seed >> 8) - (1 << 23)) * 200 * NS_PER_SECOND;
             }
             add(wrong, &clock.clock, FILES);
             add_at(world, clock.true_ns, FILES);
