@@ -233,7 +233,7 @@ static void a_disk_that_is_too_small_is_refused_before_the_first_write(void **st
     make_source(test, 100);
     assert_int_equal(mkdir(in_top(test, "target"), 0755), 0);
     if (mount("none", in_top(test, "target"), "tmpfs", 0, "size=1m") < 0)
-        skip();
+        restoring_skip(&test);
     int r = restore_to(test, "target");
     int empty = shell(test, "test -z \"$(ls -A target)\"");
     umount(in_top(test, "target"));
@@ -251,7 +251,7 @@ static void a_disk_that_fills_up_ends_it_with_counts(void **state)
     assert_int_equal(mkdir(in_top(test, "target"), 0755), 0);
     /* Room enough, but not inodes enough. */
     if (mount("none", in_top(test, "target"), "tmpfs", 0, "size=64m,nr_inodes=200") < 0)
-        skip();
+        restoring_skip(&test);
     int r = restore_to(test, "target");
     int right = shell(test, "cd target/src && find . -type f ! -path '*holes' | while read f; do "
                             "cmp \"$f\" \"../../source/$f\" || exit 1; done");
@@ -295,7 +295,7 @@ static void whoever_is_not_root_gets_what_he_may_have(void **state)
     int status;
 
     if (geteuid() != 0)
-        skip();
+        restoring_skip(&test);
     assert_int_equal(shell(test,
                            "cd source && mkdir d ro && echo x > d/own && cp d/own d/suid && "
                            "chmod 4755 d/suid && mkfifo d/fifo && echo y > ro/file && "

@@ -25,7 +25,7 @@ static void a_prepared_file_gets_neither_a_better_owner_nor_set_id_bits(void **s
     CLEANUP(restoring_clear) struct restoring *test = restoring_make();
 
     if (geteuid() != 0)
-        skip();
+        restoring_skip(&test);
     make_source(test);
     assert_int_equal(shell(test,
                            "cd source/d && echo right > group && chown %d:0 group && chmod "
@@ -57,13 +57,13 @@ static void a_prepared_file_gets_no_capabilities(void **state)
     CLEANUP(restoring_clear) struct restoring *test = restoring_make();
 
     if (geteuid() != 0)
-        skip();
+        restoring_skip(&test);
     make_source(test);
     assert_int_equal(
         shell(test, "cd source/d && echo right > able && chown %d:%d able", NOBODY, NOBODY), 0);
     if (shell(test, "setfattr -n security.capability -v "
                     "0x0100000280000000000000000000000000000000 source/d/able 2>/dev/null") != 0)
-        skip();
+        restoring_skip(&test);
     assert_int_equal(shell(test, "touch -d 2001-01-01 source/d/able"), 0);
     take(test);
     assert_int_equal(shell(test,
@@ -147,7 +147,7 @@ static void delete_leaves_other_file_systems_alone(void **state)
     restore_well(test, "target");
     assert_int_equal(shell(test, "mkdir -p target/src/d/bound elsewhere && touch elsewhere/x"), 0);
     if (mount("none", in_top(test, "target/src/d/empty"), "tmpfs", 0, "size=1m") < 0)
-        skip();
+        restoring_skip(&test);
     bool bound = mount(in_top(test, "elsewhere"), in_top(test, "target/src/d/bound"), NULL, MS_BIND,
                        NULL) == 0;
     assert_int_equal(shell(test, "mkdir target/src/d/empty/sub && touch target/src/d/empty/f "
@@ -283,7 +283,7 @@ static void xattrs_that_do_not_fit_cost_one_file_only(void **state)
     CLEANUP(restoring_clear) struct restoring *test = restoring_make();
 
     if (mount("none", in_top(test, "source"), "tmpfs", 0, "size=8m") < 0)
-        skip();
+        restoring_skip(&test);
     int set = shell(test, "cd source && mkdir d && for i in $(seq 50); do echo $i > d/$i; done && "
                           "python3 -c \"import os; os.setxattr('d/20', 'user.big', b'x' * 4070)\" "
                           "2>/dev/null");
@@ -291,10 +291,10 @@ static void xattrs_that_do_not_fit_cost_one_file_only(void **state)
         take(test);
     umount(in_top(test, "source"));
     if (set != 0)
-        skip();
+        restoring_skip(&test);
     int r = restore_to(test, "target");
     if (r == 0)
-        skip(); /* a file system that has room for it */
+        restoring_skip(&test); /* a file system that has room for it */
     assert_int_equal(test->result.failed, 1);
     assert_int_equal(test->result.files, 49);
     assert_non_null(strstr(test->said, "/src/d/20: set attribute user.big"));

@@ -10,7 +10,7 @@ import re
 import sys
 import xml.etree.ElementTree as xml
 
-CASES = re.compile(r"\[  (PASSED|FAILED|SKIPPED)  \] (\d+) test\(s\)")
+CASES = re.compile(r"\[  (PASSED|FAILED|SKIPPED) +\] (\d+) test\(s\)")
 
 
 def meson(path):
