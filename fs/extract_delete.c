@@ -8,6 +8,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/io.h"
 #include "backup/base/path.h"
+#include "backup/source/rules.h"
 #include "fs/extract_internal.h"
 
 enum { STREAMS_OPEN = 32, OPEN_DIR = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
@@ -46,32 +47,13 @@ static int make_left_out(struct deletion *deletion, struct err *err)
     return r;
 }
 
-static bool exists(int dirfd, const char *name)
-{
-    struct stat st;
+/* What a backup leaves out when nobody says otherwise. */
+static const struct rules defaults = {.default_excludes = true};
 
-    return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-/* What a build makes again from what lies beside it is left out of backups by default. */
 static bool is_build_output(int dirfd, const char *name)
 {
-    static const char *const outputs[][2] = {
-        {"dist", "package.json"},          {"build", "package.json"},
-        {".next", "package.json"},         {".nuxt", "package.json"},
-        {".output", "package.json"},       {".svelte-kit", "package.json"},
-        {".parcel-cache", "package.json"}, {".turbo", "package.json"},
-        {"target", "Cargo.toml"},          {"target", "pom.xml"},
-        {"build", "build.gradle"},         {"build", "build.gradle.kts"},
-        {".gradle", "build.gradle"},       {".gradle", "build.gradle.kts"},
-    };
-
-    if (strcmp(name, "node_modules") == 0)
-        return true;
-    for (size_t i = 0; i < sizeof(outputs) / sizeof(outputs[0]); i++)
-        if (strcmp(name, outputs[i][0]) == 0 && exists(dirfd, outputs[i][1]))
-            return true;
-    return false;
+    return rules_build_output(&defaults, UINT64_MAX, name) &&
+           rules_build_output(&defaults, rules_look(dirfd), name);
 }
 
 /* Directories that say of themselves that they are not to be backed up. */
@@ -79,7 +61,7 @@ static bool is_marked(int dirfd, const char *name)
 {
     CLEANUP(closep) int fd = place_open(dirfd, name, OPEN_DIR, 0);
 
-    return fd < 0 || exists(fd, "CACHEDIR.TAG") || exists(fd, ".nobackup");
+    return fd < 0 || rules_marked(&defaults, rules_look(fd), fd);
 }
 
 /* Whether it may be that the backup left it out, or that it is not asked for. */

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 
 #include "backup/base/buf.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/base/io.h"
 #include "backup/base/path.h"
 #include "fs/mount_internal.h"
 
@@ -114,23 +117,53 @@ static int busy(const char *path, struct err *err)
     return err_set(err, ERR_BUSY, "%s is in use; `fuser -vm %s` shows by whom", path, path);
 }
 
-/* As a user: the program that may. */
+static int spawn_fusermount(const char *path, bool lazy, int said, pid_t *out, struct err *err)
+{
+    const char *const argv[] = {"fusermount3", lazy ? "-uz" : "-u", "--", path, NULL};
+    posix_spawn_file_actions_t actions;
+    int failed = posix_spawn_file_actions_init(&actions);
+
+    if (failed == 0) {
+        failed = posix_spawn_file_actions_adddup2(&actions, said, STDERR_FILENO);
+        if (failed == 0)
+            failed =
+                posix_spawnp(out, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+        posix_spawn_file_actions_destroy(&actions);
+    }
+    if (failed == 0)
+        return 0;
+    errno = failed;
+    return err_sys(err, "cannot run fusermount3 (of the package fuse3)");
+}
+
+/* As a user: the program that may.  Why it could not, only its words tell. */
 static int run_fusermount(const char *path, bool lazy, struct err *err)
 {
-    const char *const argv[] = {"fusermount3", "-u", lazy ? "-z" : "-q", "--", path, NULL};
+    CLEANUP(closep) int said = -1, end = -1;
+    char words[512] = "";
+    int fds[2], status = 0;
+    struct err ignored;
+    size_t got = 0;
     pid_t child;
-    int status = 0;
-    int rc = posix_spawnp(&child, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ);
 
-    if (rc != 0) {
-        errno = rc;
-        return err_sys(err, "cannot run fusermount3 (of the package fuse3)");
-    }
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return err_sys(err, "pipe");
+    said = fds[0];
+    end = fds[1];
+    int r = spawn_fusermount(path, lazy, end, &child, err);
+    if (r < 0)
+        return r;
+    closep(&end); /* the child's copy is the last */
+    (void)io_read_full(said, words, sizeof(words) - 1, &got, &ignored);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
-    return lazy ? err_set(err, ERR_SYSTEM, "fusermount3 cannot unmount %s", path) : busy(path, err);
+    words[strcspn(words, "\n")] = '\0';
+    if (strstr(words, strerror(EBUSY)))
+        return busy(path, err);
+    return err_set(err, ERR_SYSTEM, "cannot unmount %s: %s", path,
+                   words[0] != '\0' ? words : "fusermount3 failed");
 }
 
 static int unmount(const char *path, struct err *err)

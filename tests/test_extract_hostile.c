@@ -173,9 +173,9 @@ static void a_dry_run_says_what_it_would_delete(void **state)
     make_source(test);
     take(test);
     restore_well(test, "target");
-    assert_int_equal(shell(test,
-                           "cd target/src && mkdir -p more/below && touch more/below/x extra "
-                           "&& mkdir kept && touch kept/CACHEDIR.TAG && cp -a .. ../../before"),
+    assert_int_equal(shell(test, "cd target/src && mkdir -p more/below && touch more/below/x extra "
+                                 "&& mkdir kept && echo '" CACHE_SIGNATURE
+                                 "' > kept/CACHEDIR.TAG && cp -a .. ../../before"),
                      0);
     test->options.delete_extra = test->options.dry_run = true;
     assert_int_equal(restore_to(test, "target"), 0);

@@ -188,7 +188,7 @@ static void delete_removes_what_the_snapshot_has_not(void **state)
     restore_well(test, "target");
     assert_int_equal(shell(test, "cd target && echo x > beside && cd src && echo x > extra && "
                                  "mkdir -p d/more/below d/node_modules && touch d/more/below/x && "
-                                 "mkdir cache && touch cache/CACHEDIR.TAG"),
+                                 "mkdir cache && echo '" CACHE_SIGNATURE "' > cache/CACHEDIR.TAG"),
                      0);
     restore_well(test, "target"); /* not without being asked */
     assert_true(there(test, "target/src/extra"));

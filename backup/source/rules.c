@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backup/base/cleanup.h"
@@ -58,6 +59,17 @@ size_t rules_markers(const struct rules *rules, const char **out)
     for (size_t i = 0; i < rules->if_present_count && count < LISTING_MARKERS_MAX; i++)
         out[count++] = rules->if_present[i];
     return count;
+}
+
+uint64_t rules_look(int fd)
+{
+    uint64_t markers = 0;
+    struct stat st;
+
+    for (size_t i = 0; i < OWN_MARKERS; i++)
+        if (fstatat(fd, own_markers[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+            markers |= UINT64_C(1) << i;
+    return markers;
 }
 
 /* https://bford.info/cachedir/: the file has to begin so, or it is somebody else's. */

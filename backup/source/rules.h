@@ -39,6 +39,9 @@ struct rules {
  */
 size_t rules_markers(const struct rules *rules, const char **out);
 
+/* Of the names that rules have of themselves, those in an open directory: for who has no listing.
+ */
+uint64_t rules_look(int fd);
 /* Whether a directory with these markers is left out; `fd` is the directory. */
 bool rules_marked(const struct rules *rules, uint64_t markers, int fd);
 /* Whether directory `name` is what a build makes from the manifests that its parent's markers tell

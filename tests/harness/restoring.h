@@ -11,6 +11,9 @@
 #include "fs/extract.h"
 #include "tests/harness/minisnap.h"
 
+/* What a CACHEDIR.TAG begins with. */
+#define CACHE_SIGNATURE "Signature: 8a477f597d28d172789f06886806bc55"
+
 struct restoring {
     char top[32]; /* source and target are in it */
     struct minisnap *snap;
