@@ -123,6 +123,7 @@ int catalog_damaged_snapshots(struct catalog *catalog, struct strings *out, stru
 
 /* An archive was found damaged (or whole again): backups do not refer to it any more. */
 int catalog_set_damaged(struct catalog *catalog, uint32_t archive, bool damaged, struct err *err);
+bool catalog_is_damaged(const struct catalog *catalog, uint32_t archive);
 
 /* For a backup, after a deep sync.  Good until catalog_close(). */
 struct baseline *catalog_baseline(struct catalog *catalog);

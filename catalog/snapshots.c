@@ -221,3 +221,8 @@ int catalog_set_damaged(struct catalog *catalog, uint32_t archive, bool damaged,
                        err);
     return r;
 }
+
+bool catalog_is_damaged(const struct catalog *catalog, uint32_t archive)
+{
+    return states_get(catalog->states, archive) & STATE_DAMAGED;
+}

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backup/archive/idtable.h"
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
@@ -58,6 +60,21 @@ static void damaged(void *context, const char *object, uint32_t archive, const s
     json_object_object_add(line, "damaged", output_json_text(object, strlen(object)));
     json_object_object_add(line, "reason", output_json_text(reason, strlen(reason)));
     output_json(line);
+}
+
+/* What was found damaged once may have been a bad cable: backups may refer to it again. */
+static void whole(void *context, uint32_t archive)
+{
+    struct check *check = context;
+    char object[OBJECT_NAME_SIZE];
+    struct repo *repo = check->session.repo;
+    struct err ignored; /* it is found again */
+
+    if (!catalog_is_damaged(check->session.catalog, archive) ||
+        catalog_set_damaged(check->session.catalog, archive, false, &ignored) < 0)
+        return;
+    repo_object_name(idtable_kind(repo->ids, archive), idtable_id(repo->ids, archive), object);
+    console_say("%s was found damaged before, and reads well now", object);
 }
 
 static void hurt(void *context, const char *snapshot, const char *path, const struct err *err)
@@ -192,6 +209,7 @@ static int work(struct check *check, struct err *err)
         .data = app_flag(check->app, "data"),
         .progress = &check->progress,
         .damaged = damaged,
+        .whole = whole,
         .hurt = hurt,
         .context = check,
     };

@@ -89,6 +89,15 @@ void verify_damaged(struct verify *verify, uint32_t archive, const struct err *w
     pthread_mutex_unlock(&verify->lock);
 }
 
+void verify_whole(struct verify *verify, uint32_t archive)
+{
+    pthread_mutex_lock(&verify->lock);
+    bool bad = archive < verify->mark_count && (verify->marks[archive] & MARK_BAD);
+    if (!bad && verify->options->whole)
+        verify->options->whole(verify->options->context, archive);
+    pthread_mutex_unlock(&verify->lock);
+}
+
 /* ---- snapshots --------------------------------------------------------------------------- */
 
 struct found {

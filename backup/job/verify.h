@@ -30,6 +30,8 @@ struct verify_options {
     struct progress *progress;
     /* One finding: an object ("data/3f…") and what is wrong with it. */
     void (*damaged)(void *context, const char *object, uint32_t archive, const struct err *err);
+    /* An archive every block of which was decoded, and nothing was wrong. */
+    void (*whole)(void *context, uint32_t archive);
     /* A path of a snapshot that needs something damaged. */
     void (*hurt)(void *context, const char *snapshot, const char *path, const struct err *err);
     void *context;

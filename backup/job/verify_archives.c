@@ -212,6 +212,8 @@ static int decode_archive(struct decoding *decoding, struct err *err)
     if (decoding->chunk_count > 0)
         qsort(decoding->chunks, decoding->chunk_count, sizeof(*decoding->chunks), by_raw);
     check_blocks(decoding);
+    if (!verify_stopped(decoding->verify))
+        verify_whole(decoding->verify, decoding->archive);
     return 0;
 }
 

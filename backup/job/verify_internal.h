@@ -66,6 +66,8 @@ int verify_mark(struct verify *verify, uint32_t archive, uint8_t mark, struct er
 uint8_t verify_marks(struct verify *verify, uint32_t archive);
 /* Tells of a damaged archive, once. */
 void verify_damaged(struct verify *verify, uint32_t archive, const struct err *why);
+/* Tells that all of an archive was read, unless something in it was bad. */
+void verify_whole(struct verify *verify, uint32_t archive);
 bool verify_stopped(struct verify *verify);
 /* Whether an error is damage, and not a reason to stop. */
 bool verify_is_damage(const struct err *err);

@@ -253,3 +253,16 @@ def test_a_file_whose_archive_is_gone_is_read_again_by_the_next_backup(small):
     name = yester.backup(source)
     fresh_catalog(yester)
     same(source, yester.restored(source, name))
+
+
+def test_what_was_bad_for_a_while_is_referred_to_again_once_all_of_it_reads_well(small):
+    yester, source, objects = small
+    data = max((p for p in objects if p.parent.name == "data"), key=lambda p: len(objects[p]))
+    put(data, objects[data][:5000] + bytes([objects[data][5000] ^ 1]) + objects[data][5001:])
+    yester.run("verify", "--data", rc=4)
+    put(data, objects[data])
+    assert "reads well now" in yester.run("verify", "--data").errors
+    assert "reads well now" not in yester.run("verify", "--data").errors
+    shutil.copy(source / "noise", source / "copy")
+    yester.backup(source)
+    assert {p for p in yester.objects() if p.parent.name == "data"} == {p for p in objects if p.parent.name == "data"}
