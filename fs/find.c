@@ -332,5 +332,7 @@ int find_run(struct blocks *blocks, const struct timeline *timeline, const struc
             rc = forest_walk(find.forest, type, each_entry, &find, err);
     if (rc == 0)
         rc = forest_finish(find.forest, err);
-    return rc == 0 ? tell_all(&find, each, context, err) : rc;
+    if (rc == 0)
+        rc = tell_all(&find, each, context, err);
+    return rc == 0 ? forest_unread(find.forest, err) : rc;
 }

@@ -6,7 +6,8 @@
  *
  * Ownership: borrows blocks, timeline and the query.
  * Threads:   one.
- * Errors:    those of forest; ERR_USAGE for a pattern.
+ * Errors:    those of forest, that of forest_unread() when all matches are told; ERR_USAGE for a
+ *            pattern.
  */
 #pragma once
 

@@ -44,7 +44,8 @@ struct forest {
     struct spillmap *ranges;             /* node → first and last snapshot */
     struct sorter *edges;
     uint32_t nodes;
-    uint64_t read;
+    uint64_t read, unread;
+    struct err first_unread;
     tree_wanted_fn *wanted; /* NULL: all names */
     void *wanted_context;
     enum snapshot_type type; /* what is walked now */
@@ -174,6 +175,15 @@ uint64_t forest_directories(const struct forest *forest)
     return forest->read;
 }
 
+int forest_unread(const struct forest *forest, struct err *err)
+{
+    if (forest->unread == 0)
+        return 0;
+    return err_set(err, ERR_CORRUPT, "%llu director%s could not be read, so this is not all: %s",
+                   (unsigned long long)forest->unread, forest->unread == 1 ? "y" : "ies",
+                   forest->first_unread.text);
+}
+
 /* A directory has an even depth, its leaves the odd one below it. */
 static void current(const struct forest *forest, uint64_t *out_depth, uint32_t *out_node)
 {
@@ -221,6 +231,21 @@ static int make_room(struct forest *forest, struct err *err)
     return 0;
 }
 
+/* Whether the walk goes on without the directory whose path is in hand. */
+static int pass_over(struct forest *forest, size_t path_size, struct err *err)
+{
+    const char *path = path_size > 0 ? (const char *)forest->path.data : "";
+    int shown = (int)(path_size < 100 ? path_size : 100);
+
+    if (err->code != ERR_CORRUPT && err->code != ERR_NOT_FOUND)
+        return err_context(err, "%s/%.*s", snapshot_type_name(forest->type), shown, path);
+    (void)err_context(err, "%s:%s/%.*s", forest->timeline->at[forest->shot].name,
+                      snapshot_type_name(forest->type), shown, path);
+    if (forest->unread++ == 0)
+        forest->first_unread = *err;
+    return 0;
+}
+
 static int push(struct forest *forest, const struct dirref *directory, uint64_t below,
                 uint32_t node, struct err *err)
 {
@@ -228,10 +253,14 @@ static int push(struct forest *forest, const struct dirref *directory, uint64_t 
         .place = directory->place, .node = node, .below = below, .path_size = forest->path.size};
     int rc = make_room(forest, err);
 
-    if (rc == 0)
-        rc = tree_open(forest->blocks, directory, 0, &level.cursor, err);
     if (rc < 0)
         return rc;
+    if (forest->depth > 0 && below >= forest->stack[forest->depth - 1].below)
+        rc = err_set(err, ERR_CORRUPT, "a directory that is in itself");
+    else
+        rc = tree_open(forest->blocks, directory, 0, &level.cursor, err);
+    if (rc < 0)
+        return pass_over(forest, forest->path.size, err);
     if (forest->wanted)
         tree_filter(level.cursor, forest->wanted, forest->wanted_context);
     forest->stack[forest->depth++] = level;
@@ -249,8 +278,6 @@ static int enter(struct forest *forest, const struct entry *entry, struct err *e
 
     if (directory.entries == 0)
         return 0;
-    if (below >= forest->stack[forest->depth - 1].below)
-        return err_set(err, ERR_CORRUPT, "a directory that is in itself");
     if (forest->path.size > 0)
         rc = buf_append(&forest->path, "/", 1, err);
     if (rc == 0)
@@ -314,13 +341,13 @@ static int step(struct forest *forest, forest_fn *each, void *context, struct er
     int rc = tree_next(level->cursor, &entry, err);
     if (rc == 0 && entry)
         rc = look_at_leaf(forest, level, &known, err);
-    if (rc < 0)
-        return err_context(err, "%s/%.*s", snapshot_type_name(forest->type),
-                           (int)(level->path_size < 100 ? level->path_size : 100),
-                           level->path_size > 0 ? (const char *)forest->path.data : "");
+    if (rc < 0) {
+        rc = pass_over(forest, level->path_size, err);
+        entry = NULL;
+    }
     if (!entry)
         pop(forest);
-    return entry && !known ? visit(forest, entry, each, context, err) : 0;
+    return rc == 0 && entry && !known ? visit(forest, entry, each, context, err) : rc;
 }
 
 static int walk_shot(struct forest *forest, forest_fn *each, void *context, struct err *err)

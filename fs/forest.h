@@ -17,7 +17,8 @@
  *
  * Ownership: borrows blocks and timeline.
  * Threads:   one.
- * Errors:    ERR_CORRUPT with the path, store errors, a full disk of the tables.
+ * Errors:    store errors, a full disk of the tables.  A directory that is damaged or gone does not
+ *            end the walk: what else there is is met, and forest_unread() tells at the end.
  */
 #pragma once
 
@@ -64,3 +65,5 @@ void forest_range(const struct forest *forest, uint32_t node, uint32_t *out_firs
                   uint32_t *out_last);
 /* How many directories were read. */
 uint64_t forest_directories(const struct forest *forest);
+/* 0; or ERR_CORRUPT, how many could not be read to their end, and why the first could not. */
+int forest_unread(const struct forest *forest, struct err *err);

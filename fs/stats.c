@@ -368,5 +368,5 @@ int stats_run(struct blocks *blocks, const struct timeline *timeline, unsigned d
         return rc;
     *out = counting.stats;
     counting.stats = (struct stats){0};
-    return 0;
+    return forest_unread(counting.forest, err);
 }

@@ -203,18 +203,18 @@ static int run(struct app *app, struct err *err)
         r = timeline_load(session->catalog, NULL, 0, &counting.timeline, err);
     if (r == 0)
         r = stats_run(session->blocks, &counting.timeline, depth, &counting.stats, err);
-    if (r < 0)
+    if (r < 0 && !counting.stats.frees)
         return r;
     if (counting.stats.group_count > 0)
         qsort(counting.stats.groups, counting.stats.group_count, sizeof(*counting.stats.groups),
               by_room);
     if (app->json) {
         print_json(&counting);
-        return 0;
+        return r;
     }
     print_snapshots(&counting);
     print_groups(&counting);
-    return 0;
+    return r;
 }
 
 const struct command command_stats = {

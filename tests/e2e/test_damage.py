@@ -266,3 +266,13 @@ def test_what_was_bad_for_a_while_is_referred_to_again_once_all_of_it_reads_well
     shutil.copy(source / "noise", source / "copy")
     yester.backup(source)
     assert {p for p in yester.objects() if p.parent.name == "data"} == {p for p in objects if p.parent.name == "data"}
+
+
+def test_find_and_stats_tell_what_they_could_not_read_and_go_on(small):
+    yester, source, objects = small
+    newest = max((p for p in objects if p.parent.name == "meta"), key=lambda p: p.stat().st_mtime_ns)
+    put(newest, objects[newest][:300] + bytes([objects[newest][300] ^ 1]) + objects[newest][301:])
+    found = yester.run("find", "noise", rc=4)
+    assert b"/noise" in found.out
+    assert "could not be read, so this is not all" in found.errors
+    assert "could not be read, so this is not all" in yester.run("stats", rc=4).errors
