@@ -82,6 +82,50 @@ static void a_removed_secret_opens_nothing_that_is_written_from_then_on(void **s
     assert_memory_equal(keyring_gear_key(after), keyring_gear_key(before), DIGEST_KEY_SIZE);
 }
 
+static void after_a_rotation_every_secret_opens_the_new_epoch_and_the_old_one(void **state)
+{
+    (void)state;
+    CLEANUP(shelf_clear) struct shelf shelf;
+    CLEANUP(keyring_freep) struct keyring *made = NULL;
+    CLEANUP(keyring_freep) struct keyring *before = NULL;
+    CLEANUP(keyring_freep) struct keyring *after = NULL;
+    struct err err;
+
+    shelf_init(&shelf);
+    made = create_with(&shelf, 'a');
+    assert_true(add_to(&shelf, made, 'b', &err) == 0);
+    assert_true(open_with(&shelf, 'b', &before, &err) == 0);
+    assert_true(keyring_rotate(made, &shelf.access, &err) == 0);
+    assert_true(shelf.count == 3); /* two slots, one epoch */
+    assert_true(keyring_epoch(made) == 2 && keyring_older(made) == 1);
+    assert_true(open_with(&shelf, 'b', &after, &err) == 0);
+    assert_same_keys(made, after);
+    assert_memory_equal(keyring_master(after, 1), keyring_master(before, 1), MASTER_KEY_SIZE);
+    assert_memory_not_equal(keyring_master(after, 2), keyring_master(before, 1), MASTER_KEY_SIZE);
+    assert_opens(&shelf, 'a');
+}
+
+static void who_has_a_keyring_open_finds_the_epoch_of_another_ones_rotation(void **state)
+{
+    (void)state;
+    CLEANUP(shelf_clear) struct shelf shelf;
+    CLEANUP(keyring_freep) struct keyring *made = NULL;
+    CLEANUP(keyring_freep) struct keyring *other = NULL;
+    CLEANUP(keyring_freep) struct keyring *again = NULL;
+    struct err err;
+
+    shelf_init(&shelf);
+    made = create_with(&shelf, 'a');
+    assert_true(add_to(&shelf, made, 'b', &err) == 0);
+    assert_true(open_with(&shelf, 'b', &other, &err) == 0);
+    assert_true(keyring_rotate(made, &shelf.access, &err) == 0);
+    assert_true(keyring_reopen(other, &shelf.access, &again, &err) == 0);
+    assert_same_keys(made, again);
+    assert_true(remove_labelled(&shelf, made, "key b", &err) == 0);
+    keyring_free(STEAL(again));
+    assert_true(keyring_reopen(other, &shelf.access, &again, &err) == -ERR_WRONG_KEY);
+}
+
 static void old_masters_are_kept_through_many_removals(void **state)
 {
     (void)state;
@@ -223,6 +267,15 @@ static void other_removes(struct shelf *shelf)
     assert_true(remove_labelled(shelf, other, "key r", &err) == 0);
 }
 
+static void other_rotates(struct shelf *shelf)
+{
+    CLEANUP(keyring_freep) struct keyring *other = NULL;
+    struct err err;
+
+    assert_true(open_with(shelf, 'a', &other, &err) == 0);
+    assert_true(keyring_rotate(other, &shelf->access, &err) == 0);
+}
+
 static size_t calls_left;
 static void (*late_change)(struct shelf *shelf);
 
@@ -234,8 +287,20 @@ static void count_down(struct shelf *shelf)
         late_change(shelf);
 }
 
+enum own_change { ADDS, REMOVES, ROTATES };
+
+static int change_own(struct shelf *shelf, struct keyring *keyring, enum own_change what,
+                      struct err *err)
+{
+    if (what == ROTATES)
+        return keyring_rotate(keyring, &shelf->access, err);
+    return what == ADDS ? add_to(shelf, keyring, 'b', err)
+                        : remove_labelled(shelf, keyring, "key q", err);
+}
+
 /* Runs `change` at one of the calls of a keyring that knows nothing of it. */
-static void assert_both_changes_hold(void (*change)(struct shelf *), bool adds, size_t call)
+static void assert_both_changes_hold(void (*change)(struct shelf *), enum own_change what,
+                                     size_t call)
 {
     CLEANUP(shelf_clear) struct shelf shelf;
     CLEANUP(keyring_freep) struct keyring *made = NULL;
@@ -247,33 +312,38 @@ static void assert_both_changes_hold(void (*change)(struct shelf *), bool adds, 
     calls_left = call;
     late_change = change;
     shelf.before = count_down;
-    int r = adds ? add_to(&shelf, made, 'b', &err) : remove_labelled(&shelf, made, "key q", &err);
-    assert_true(r == 0);
+    uint32_t before = keyring_epoch(made);
+    assert_true(change_own(&shelf, made, what, &err) == 0);
     if (shelf.before) { /* fewer calls than that */
         shelf.before = NULL;
         change(&shelf);
     }
     assert_opens(&shelf, 'a');
-    if (adds)
+    if (what == ADDS)
         assert_opens(&shelf, 'b');
     else
+        assert_true(keyring_epoch(made) > before);
+    if (what == REMOVES)
         assert_refused(&shelf, 'q', -ERR_WRONG_KEY, "");
+    else
+        assert_opens(&shelf, 'q');
     if (change == other_adds)
         assert_opens(&shelf, 'x');
-    else
+    if (change == other_removes)
         assert_refused(&shelf, 'r', -ERR_WRONG_KEY, "");
+    else
+        assert_opens(&shelf, 'r');
 }
 
 static void two_hosts_change_the_keys_at_once_and_both_changes_hold(void **state)
 {
     (void)state;
+    static void (*const others[])(struct shelf *) = {other_adds, other_removes, other_rotates};
 
-    for (size_t call = 0; call < 6; call++) {
-        assert_both_changes_hold(other_adds, true, call);
-        assert_both_changes_hold(other_removes, true, call);
-        assert_both_changes_hold(other_adds, false, call);
-        assert_both_changes_hold(other_removes, false, call);
-    }
+    for (size_t call = 0; call < 6; call++)
+        for (enum own_change what = ADDS; what <= ROTATES; what++)
+            for (size_t i = 0; i < 3; i++)
+                assert_both_changes_hold(others[i], what, call);
 }
 
 static void keys_that_go_away_between_list_and_read_are_looked_for_again(void **state)
@@ -315,6 +385,8 @@ int main(void)
         cmocka_unit_test(an_added_secret_opens_what_the_first_one_opens),
         cmocka_unit_test(labels_have_at_most_255_bytes),
         cmocka_unit_test(a_removed_secret_opens_nothing_that_is_written_from_then_on),
+        cmocka_unit_test(after_a_rotation_every_secret_opens_the_new_epoch_and_the_old_one),
+        cmocka_unit_test(who_has_a_keyring_open_finds_the_epoch_of_another_ones_rotation),
         cmocka_unit_test(old_masters_are_kept_through_many_removals),
         cmocka_unit_test(a_key_that_was_removed_is_told_so),
         cmocka_unit_test(an_adding_that_was_interrupted_is_told_and_can_be_done_again),

@@ -1,4 +1,4 @@
-/* cmd_key — the keys that open a repository: list, add, remove. */
+/* cmd_key — the keys that open a repository: list, add, remove, rotate. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +26,7 @@ static const struct option_spec add_options[] = {
     {0},
 };
 
-static const struct option_spec remove_options[] = {OPTION_DRY_RUN, {0}};
+static const struct option_spec change_options[] = {OPTION_DRY_RUN, {0}};
 
 static const char *kind_of(const struct slot_info *slot)
 {
@@ -176,6 +176,44 @@ static int run_remove(struct app *app, struct err *err)
     return r;
 }
 
+static void tell_epoch(const struct app *app, const struct keyring *keyring)
+{
+    char slots[OUTPUT_SIZE];
+
+    if (app->json) {
+        struct json_object *object = json_object_new_object();
+
+        json_object_object_add(object, "epoch", output_json_number(keyring_epoch(keyring)));
+        json_object_object_add(object, "keys", output_json_number(keyring_slots(keyring)));
+        json_object_object_add(object, "older_epochs", output_json_number(keyring_older(keyring)));
+        output_json(object);
+        return;
+    }
+    if (app->quiet)
+        return;
+    console_line("epoch %u: what is written from now on has a new master key, which %s opens",
+                 keyring_epoch(keyring), output_count(keyring_slots(keyring), "key", slots));
+}
+
+static int run_rotate(struct app *app, struct err *err)
+{
+    CLEANUP(session_close) struct session session = {0};
+    int r = session_open(app, SESSION_REPOSITORY, &session, err);
+
+    if (r < 0)
+        return r;
+    struct keyring *keyring = session.repo->keyring;
+    struct key_objects objects = repo_key_objects(session.repo->store);
+    if (app_flag(app, "dry-run")) {
+        console_say("would begin epoch %u", keyring_epoch(keyring) + 1);
+        return 0;
+    }
+    r = keyring_rotate(keyring, &objects, err);
+    if (r == 0)
+        tell_epoch(app, keyring);
+    return r;
+}
+
 const struct command command_key_list = {
     .name = "key list",
     .arguments = "",
@@ -202,8 +240,21 @@ const struct command command_key_remove = {
     .examples = "  yester key remove 3f9a01c2\n",
     .details = "ID is what `yester key list` shows, or the beginning of it.  What is written from "
                "then on is\nnot opened by the removed key; the last key stays.\n",
-    .options = remove_options,
+    .options = change_options,
     .least = 1,
     .most = 1,
     .run = run_remove,
+};
+
+const struct command command_key_rotate = {
+    .name = "key rotate",
+    .arguments = "",
+    .summary = "write with a new master key from now on",
+    .examples = "  yester key rotate\n",
+    .details =
+        "All keys in `yester key list` open the new epoch too; one of them is enough to make "
+        "it.  What is\nthere stays as it is, and a backup that is running ends with the "
+        "master key it began with.\n",
+    .options = change_options,
+    .run = run_rotate,
 };

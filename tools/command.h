@@ -82,5 +82,6 @@ extern const struct command command_status;
 extern const struct command command_key_list;
 extern const struct command command_key_add;
 extern const struct command command_key_remove;
+extern const struct command command_key_rotate;
 extern const struct command command_catalog_rebuild;
 extern const struct command command_config;

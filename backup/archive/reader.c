@@ -85,7 +85,7 @@ static int decode_section(const struct part_key *key, enum part part, uint8_t *s
 }
 
 /* The header is the one that was asked for, and its key opens the trailer. */
-static int open_trailer(struct reader *reader, const struct repo *repo, enum archive_kind kind,
+static int open_trailer(struct reader *reader, struct repo *repo, enum archive_kind kind,
                         const struct archive_id *id, const uint8_t trailer[TRAILER_SIZE],
                         struct err *err)
 {
@@ -101,7 +101,7 @@ static int open_trailer(struct reader *reader, const struct repo *repo, enum arc
     if (id && !archive_id_equal(id, &reader->header.id))
         return err_set(err, ERR_CORRUPT, "another archive under this name");
     memcpy(reader->header_bytes, trailer, HEADER_SIZE);
-    r = part_key_open(&reader->header, repo->keyring, &reader->key, err);
+    r = repo_open_key(repo, &reader->header, &reader->key, err);
     if (r == 0)
         r = part_open(&reader->key, PART_TRAILER, 0, trailer + HEADER_SIZE, TRAILER_SEALED_SIZE,
                       plain, err);

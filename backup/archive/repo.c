@@ -176,6 +176,8 @@ void repo_free(struct repo *repo)
         return;
     idtable_free(repo->ids);
     keyring_free(repo->keyring);
+    keyring_free(repo->later);
+    pthread_mutex_destroy(&repo->lock);
     store_close(repo->store);
     free(repo);
 }
@@ -200,6 +202,7 @@ static int repo_alloc(struct store *store, struct repo **out, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a repository");
     }
     repo->store = store;
+    pthread_mutex_init(&repo->lock, NULL);
     repo->ids = idtable_new();
     if (!repo->ids) {
         repo_free(repo);

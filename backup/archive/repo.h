@@ -2,12 +2,13 @@
  * repo — an open repository: its store, its keys, and the numbers of its archives.
  *
  * Ownership: owns the store and the keyring given to it, also when repo_open() fails.
- * Threads:   immutable once open, but for the idtable, which locks itself.
+ * Threads:   immutable once open, but for the idtable, which locks itself, and later keys.
  * Errors:    ERR_NO_REPOSITORY, ERR_WRONG_KEY, ERR_CORRUPT, ERR_EXISTS (repo_create over one that
  * is there), store errors.
  */
 #pragma once
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,7 +16,9 @@
 #include "backup/crypto/keyring.h"
 
 struct err;
+struct header;
 struct idtable;
+struct part_key;
 struct store;
 
 enum { OBJECT_NAME_SIZE = 80 };
@@ -25,6 +28,8 @@ struct repo {
     struct keyring *keyring;
     struct idtable *ids;
     uint8_t id[REPO_ID_SIZE];
+    pthread_mutex_t lock;
+    struct keyring *later; /* what others rotated to since the keyring was opened; NULL: nothing */
 };
 
 int repo_create(struct store *store, const struct secret *secret, const char *label,
@@ -45,3 +50,8 @@ void repo_object_name(enum archive_kind kind, const struct archive_id *id,
                       char out[OBJECT_NAME_SIZE]);
 /* The objects of key management of this repository's store, for keyring_add() and _remove(). */
 struct key_objects repo_key_objects(struct store *store);
+
+/* The key of an archive; one of an epoch that was not there yet when the repository was opened is
+ * looked for in the newest keys.  ERR_WRONG_KEY: this key has been taken out since. */
+int repo_open_key(struct repo *repo, const struct header *header, struct part_key *out,
+                  struct err *err);

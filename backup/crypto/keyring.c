@@ -290,6 +290,11 @@ uint32_t keyring_generation(const struct keyring *keyring)
     return keyring->generation;
 }
 
+size_t keyring_older(const struct keyring *keyring)
+{
+    return keyring->keys - 1;
+}
+
 const uint8_t *keyring_master(const struct keyring *keyring, uint32_t epoch)
 {
     for (size_t i = keyring->keys; i-- > 0;)

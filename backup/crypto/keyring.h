@@ -5,10 +5,10 @@
  * come in and go out through struct key_objects, which archive/repo implements over a store.
  *
  * Ownership: the keyring owns its keys, in memory that is not swapped or dumped; keyring_free()
- * clears it. Threads:   a keyring that is open is not changed any more; keyring_add() and _remove()
- * give a new one's state to the store and to this keyring, by one thread while no other uses it.
- * Errors:    ERR_WRONG_KEY where no slot opens, ERR_CORRUPT for bad objects (naming them),
- * ERR_NO_REPOSITORY without any, ERR_USAGE for an unknown slot or the last one.
+ * clears it. Threads:   a keyring that is open is not changed any more; keyring_add(), _rotate()
+ * and _remove() give a new one's state to the store and to this keyring, by one thread while no
+ * other uses it. Errors:    ERR_WRONG_KEY where no slot opens, ERR_CORRUPT for bad objects (naming
+ * them), ERR_NO_REPOSITORY without any, ERR_USAGE for an unknown slot or the last one.
  */
 #pragma once
 
@@ -68,6 +68,7 @@ void keyring_freep(struct keyring **keyring);
 
 uint32_t keyring_epoch(const struct keyring *keyring); /* the current one */
 uint32_t keyring_generation(const struct keyring *keyring);
+size_t keyring_older(const struct keyring *keyring); /* epochs before it that it still opens */
 /* NULL: no such epoch. */
 const uint8_t *keyring_master(const struct keyring *keyring, uint32_t epoch);
 const struct digest_key *keyring_id_key(const struct keyring *keyring);
@@ -87,6 +88,11 @@ int keyring_check(const struct keyring *keyring, const struct key_objects *objec
 /* Lets one more secret in: the next generation of the current epoch. */
 int keyring_add(struct keyring *keyring, const struct key_objects *objects,
                 const struct secret *secret, const char *label, struct err *err);
+/* The newest keys, by the slot that opened these: what another process wrote since then. */
+int keyring_reopen(const struct keyring *keyring, const struct key_objects *objects,
+                   struct keyring **out, struct err *err);
+/* A new epoch for all slots: what is written from then on has another master key. */
+int keyring_rotate(struct keyring *keyring, const struct key_objects *objects, struct err *err);
 /* Takes a slot out, by id: a new epoch that its secret does not open. */
 int keyring_remove(struct keyring *keyring, const struct key_objects *objects,
                    const uint8_t id[SLOT_ID_SIZE], struct err *err);

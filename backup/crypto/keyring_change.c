@@ -149,6 +149,18 @@ int keyring_add(struct keyring *keyring, const struct key_objects *objects,
     return r;
 }
 
+static int check_room(const struct keyring *keyring, struct err *err)
+{
+    if (keyring->keys > MOST_OLDER_EPOCHS)
+        return err_set(
+            err, ERR_USAGE,
+            "there are %d older epochs already; `yester key rotate --reencrypt` ends them",
+            MOST_OLDER_EPOCHS);
+    if (keyring->epoch == MOST_NUMBER)
+        return err_set(err, ERR_USAGE, "this repository can have no more epochs");
+    return 0;
+}
+
 static int check_removal(const struct keyring *keyring, const uint8_t *id, struct err *err)
 {
     if (!keyring_member(keyring, id))
@@ -158,8 +170,6 @@ static int check_removal(const struct keyring *keyring, const uint8_t *id, struc
     if (memcmp(keyring->own.id, id, SLOT_ID_SIZE) == 0)
         return err_set(err, ERR_USAGE,
                        "this key opened the repository; open it with another one to remove this");
-    if (keyring->keys > MOST_OLDER_EPOCHS || keyring->epoch == MOST_NUMBER)
-        return err_set(err, ERR_USAGE, "keys were removed too often from this repository");
     return 0;
 }
 
@@ -172,28 +182,32 @@ static void drop_member(struct keyring *keyring, const uint8_t *id)
             (keyring->members - index) * sizeof(*keyring->member));
 }
 
-static int try_remove(struct keyring *keyring, const struct key_objects *objects, const uint8_t *id,
-                      struct err *err)
+/* The next epoch; `removed` (NULL: none) is left out of it. */
+static int try_epoch(struct keyring *keyring, const struct key_objects *objects,
+                     const uint8_t *removed, struct err *err)
 {
     CLEANUP(keyring_freep) struct keyring *next = NULL;
-    int r = check_removal(keyring, id, err);
+    int r = removed ? check_removal(keyring, removed, err) : 0;
 
+    if (r == 0)
+        r = check_room(keyring, err);
     if (r == 0)
         r = keyring_copy(keyring, &next, err);
     if (r < 0)
         return r;
-    drop_member(next, id);
+    if (removed)
+        drop_member(next, removed);
     r = keyring_append_key(next, keyring->epoch + 1, err);
     return r < 0 ? r : publish(keyring, objects, &next, err);
 }
 
-static int remove_member(struct keyring *keyring, const struct key_objects *objects,
-                         const uint8_t *id, struct err *err)
+static int make_epoch(struct keyring *keyring, const struct key_objects *objects,
+                      const uint8_t *removed, struct err *err)
 {
     for (int tries = 0; tries < MOST_TRIES; tries++) {
         int r = refresh(keyring, objects, err);
         if (r == 0)
-            r = try_remove(keyring, objects, id, err);
+            r = try_epoch(keyring, objects, removed, err);
         if (r != -ERR_EXISTS)
             return r;
     }
@@ -205,7 +219,7 @@ static void keep_late(struct keyring *late, const struct keyring *keyring, const
 {
     for (size_t i = late->members; i-- > 0;) {
         const uint8_t *id = late->member[i].info.id;
-        if (keyring_member(keyring, id) || memcmp(id, removed, SLOT_ID_SIZE) == 0)
+        if (keyring_member(keyring, id) || (removed && memcmp(id, removed, SLOT_ID_SIZE) == 0))
             drop_member(late, id);
     }
 }
@@ -281,7 +295,7 @@ int keyring_remove(struct keyring *keyring, const struct key_objects *objects,
 
     memcpy(removed, id, sizeof(removed)); /* the caller's may lie in what is about to change */
     slot_name(removed, name);
-    int r = remove_member(keyring, objects, removed, err);
+    int r = make_epoch(keyring, objects, removed, err);
     if (r < 0)
         return r;
     r = carry_over(keyring, objects, removed, err);
@@ -290,4 +304,25 @@ int keyring_remove(struct keyring *keyring, const struct key_objects *objects,
     if (r == 0)
         r = remove_older(keyring, objects, err);
     return r < 0 ? err_context(err, "the key is out, but not all is cleared away") : 0;
+}
+
+int keyring_rotate(struct keyring *keyring, const struct key_objects *objects, struct err *err)
+{
+    int r = make_epoch(keyring, objects, NULL, err);
+    if (r < 0)
+        return r;
+    r = carry_over(keyring, objects, NULL, err);
+    if (r == 0)
+        r = remove_older(keyring, objects, err);
+    return r < 0 ? err_context(err, "the new epoch is there, but not all is cleared away") : 0;
+}
+
+int keyring_reopen(const struct keyring *keyring, const struct key_objects *objects,
+                   struct keyring **out, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf buf = {.limit = EPOCH_LIMIT};
+    struct epoch_view view;
+    int r = epoch_read_newest(objects, keyring->repo_id, &buf, &view, err);
+
+    return r < 0 ? r : keyring_open_epoch(&view, &keyring->own, out, err);
 }

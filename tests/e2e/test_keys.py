@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from conftest import Yester, same
+from conftest import Yester, same, same_on_mount, wait_for
 
 
 def with_key(path):
@@ -33,6 +33,42 @@ def test_a_key_that_was_added_opens_and_one_that_was_removed_does_not(yester, tr
     yester.run("list", rc=12)
     yester.backup(tree, env=with_key(second))
     same(tree, yester.restored(tree, env=with_key(second)))
+
+
+@pytest.mark.quick
+def test_after_a_rotation_every_key_opens_what_was_before_and_what_comes(yester, tree):
+    before = yester.backup(tree)
+    second = second_key(yester)
+    yester.run("key", "add", "--new-key-file", second)
+    kept = yester.objects()
+    told = yester.run("--json", "key", "rotate", env=with_key(second)).json()
+    assert told == {"epoch": 2, "keys": 2, "older_epochs": 1}
+    (tree / "README").write_bytes(b"of the second epoch\n")
+    after = yester.backup(tree)
+    for key in (yester.key, second):
+        same(tree, yester.restored(tree, after, env=with_key(key)))
+        yester.run("verify", "--data", env=with_key(key))
+        assert yester.run("cat", f"{before}:files{tree}/README", env=with_key(key)).out == b"a file\n"
+    gone = {path.relative_to(yester.repo).parts[0] for path in kept if not path.exists()}
+    assert gone == {"keys"}, "only the old epoch's object goes"
+
+
+def test_a_rotation_that_is_only_tried_changes_nothing(yester, tree):
+    yester.backup(tree)
+    before = {path: path.read_bytes() for path in yester.objects()}
+    assert "epoch 2" in yester.run("key", "rotate", "--dry-run").errors
+    assert {path: path.read_bytes() for path in yester.objects()} == before
+
+
+def test_a_mount_goes_on_through_a_rotation(yester, tree):
+    yester.backup(tree)
+    with yester.mount() as mount:
+        assert (mount.tree("latest", tree) / "README").read_bytes() == b"a file\n"
+        yester.run("key", "rotate")
+        (tree / "README").write_bytes(b"of the second epoch\n")
+        after = yester.backup(tree)
+        wait_for(lambda: (mount.path / after / "files").exists(), "the new snapshot", 5)
+        same_on_mount(tree, mount.tree(after, tree))
 
 
 def test_the_last_key_cannot_be_removed(yester):

@@ -114,6 +114,22 @@ def test_removing_a_key_killed_at_a_call_leaves_the_other_working(world, when, m
         is_whole(trial, where)
 
 
+def rotate(trial, **env):
+    return trial.yester.run("key", "rotate", rc=None, env=env)
+
+
+@WHEN
+@SAMPLE
+def test_rotating_killed_at_a_call_leaves_every_key_working(world, when, most):
+    with world.trial() as trial:
+        world.origin.run("key", "add", "--new-key-file", other_key(trial))
+    for trial, where in killed(world, lambda t: t.yester.repo, when, most, rotate):
+        trial.yester.run("verify", "--data", env={"YESTER_KEY_FILE": str(other_key(trial))})
+        is_whole(trial, where)
+        assert rotate(trial).rc == 0, where
+        is_whole(trial, f"{where}, then rotated")
+
+
 @WHEN
 @SAMPLE
 def test_forgetting_killed_at_a_call_loses_nothing_else(world, when, most):
