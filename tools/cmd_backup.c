@@ -8,7 +8,9 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/base/pace.h"
 #include "backup/base/progress.h"
+#include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
@@ -33,6 +35,7 @@ static const struct option_spec options[] = {
     {"stdin", 0, "NAME", "stdin as a file of this name"},
     {"tag", 0, "TEXT", "keep this word with the snapshot; repeatable"},
     {"compression", 0, "LEVEL", "1 (default, fast) to 19 (small)"},
+    {"bwlimit", 0, "RATE", "write at most RATE bytes a second to the repository, as 10M"},
     {"retention", 0, "DAYS", "afterwards forget what is older, of the types of this run"},
     {"force", 0, NULL, "read every file again, changed or not"},
     OPTION_DRY_RUN,
@@ -282,6 +285,19 @@ static int back_up(struct run *run, struct err *err)
     return r < 0 ? r : retain(run, tell(run, clock_monotonic_ns() - started));
 }
 
+static int limit(struct run *run, struct err *err)
+{
+    uint64_t rate = config_number(&run->app->config, SET_BACKUP_BWLIMIT);
+
+    if (rate == 0)
+        return 0;
+    struct pace *pace = pace_new(rate);
+    if (!pace)
+        return err_set(err, ERR_NOMEM, "no memory for a limit");
+    store_set_pace(run->session.repo->store, pace);
+    return 0;
+}
+
 static int run_backup(struct app *app, struct err *err)
 {
     CLEANUP(run_clear) struct run run = {.app = app};
@@ -297,6 +313,8 @@ static int run_backup(struct app *app, struct err *err)
         r = gather_tags(&run, err);
     if (r == 0)
         r = open_all(&run, err);
+    if (r == 0)
+        r = limit(&run, err);
     if (r < 0)
         return r;
     if (type && strcmp(type, "all") == 0 && !app->quiet)

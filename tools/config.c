@@ -45,6 +45,7 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_CONFIG_PATHS] = {"config", "paths", SETTING_LIST, NULL, NULL, "/etc"},
     [SET_CONFIG_PATTERNS] = {"config", "patterns", SETTING_LIST, NULL, NULL, DEFAULT_PATTERNS},
     [SET_BACKUP_COMPRESSION] = {"backup", "compression", SETTING_LEVEL, "compression", NULL, "1"},
+    [SET_BACKUP_BWLIMIT] = {"backup", "bwlimit", SETTING_SIZE, "bwlimit", NULL, NULL},
     [SET_BACKUP_TAGS] = {"backup", "tags", SETTING_LIST, NULL, NULL, NULL},
     [SET_BACKUP_HOST] = {"backup", "host", SETTING_TEXT, "host", NULL, NULL},
     [SET_RETENTION_FILES] = {"retention", "files", SETTING_LIST, NULL, NULL, "within=7d"},

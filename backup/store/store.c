@@ -4,6 +4,7 @@
 
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
+#include "backup/base/pace.h"
 
 enum { MOST_COMPONENTS = 8 };
 
@@ -104,6 +105,8 @@ int store_put_begin(struct store *store, struct store_put **out, struct err *err
 int store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
                     struct err *err)
 {
+    if (put->store->pace)
+        pace_take(put->store->pace, count);
     return put->store->ops->write(put, offset, bytes, count, err);
 }
 
@@ -151,10 +154,18 @@ int store_room(struct store *store, uint64_t *out_free, struct err *err)
     return store->ops->room(store, out_free, err);
 }
 
+void store_set_pace(struct store *store, struct pace *pace)
+{
+    pace_free(store->pace);
+    store->pace = pace;
+}
+
 void store_close(struct store *store)
 {
-    if (store)
-        store->ops->close(store);
+    if (!store)
+        return;
+    store_set_pace(store, NULL);
+    store->ops->close(store);
 }
 
 void store_closep(struct store **store)

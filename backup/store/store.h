@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct err;
+struct pace;
 struct store;
 struct store_object;
 struct store_put;
@@ -48,7 +49,8 @@ struct store_ops {
 /* What every driver's own struct begins with. */
 struct store {
     const struct store_ops *ops;
-    char *location; /* as the user wrote it, for messages */
+    char *location;    /* as the user wrote it, for messages */
+    struct pace *pace; /* of what is written; NULL: as fast as it goes */
 };
 
 struct store_object {
@@ -91,5 +93,7 @@ int store_create(struct store *store, const char *name, const void *bytes, size_
 int store_remove(struct store *store, const char *name, struct err *err);
 /* Bytes that can still be written; UINT64_MAX where nobody knows. */
 int store_room(struct store *store, uint64_t *out_free, struct err *err);
+/* From now on writes go at this pace, which the store frees. */
+void store_set_pace(struct store *store, struct pace *pace);
 void store_close(struct store *store); /* NULL is allowed */
 void store_closep(struct store **store);
