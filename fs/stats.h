@@ -11,7 +11,8 @@
  *
  * Ownership: stats_clear().
  * Threads:   one.
- * Errors:    those of forest and reader; with that of forest_unread() there are figures all the same.
+ * Errors:    those of forest and reader; with that of forest_unread() there are figures all the
+ * same.
  */
 #pragma once
 
