@@ -15,6 +15,7 @@
 #include "backup/base/log.h"
 #include "backup/base/progress.h"
 #include "backup/job/dedup.h"
+#include "backup/job/gather.h"
 #include "backup/job/ingest.h"
 #include "backup/job/packer.h"
 #include "backup/job/references.h"
@@ -121,9 +122,37 @@ static uint64_t stored(const struct attempt *attempt)
     return packer_stored(attempt->packer) + metadata;
 }
 
-static int read_source(struct attempt *attempt, const struct backup_source *source, struct err *err)
+/* Its streams into a tree. */
+static int gather_source(struct attempt *attempt, const struct backup_source *source,
+                         struct root_type *type, struct err *err)
 {
-    struct root_type *type = &attempt->result->root.types[source->type];
+    struct gather_options options = {
+        .backup = attempt->options,
+        .units = attempt->units,
+        .treewriter = attempt->treewriter,
+        .start_ns = attempt->result->root.start_ns,
+    };
+    struct gather *gather;
+
+    int r = gather_new(&options, &gather, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; r == 0 && i < source->path_count; i++)
+        r = strings_add(&type->sources, source->paths[i], strlen(source->paths[i]), err);
+    if (r == 0)
+        r = source->produce(source->produce_context, gather, err);
+    if (r == 0)
+        r = gather_finish(gather, type, err);
+    gather_free(gather);
+    type->present = true;
+    attempt->result->files_read += type->files;
+    return r;
+}
+
+/* A tree of files. */
+static int ingest_source(struct attempt *attempt, const struct backup_source *source,
+                         struct root_type *type, struct err *err)
+{
     struct ingest_options options = {
         .backup = attempt->options,
         .source = source,
@@ -136,9 +165,17 @@ static int read_source(struct attempt *attempt, const struct backup_source *sour
         .refused = &attempt->refused,
         .result = attempt->result,
     };
+
+    return ingest_run(&options, type, err);
+}
+
+static int read_source(struct attempt *attempt, const struct backup_source *source, struct err *err)
+{
+    struct root_type *type = &attempt->result->root.types[source->type];
     uint64_t before = stored(attempt);
 
-    int r = ingest_run(&options, type, err);
+    int r = source->produce ? gather_source(attempt, source, type, err)
+                            : ingest_source(attempt, source, type, err);
     if (r < 0)
         return r;
     type->new_bytes = stored(attempt) - before;

@@ -21,16 +21,20 @@
 
 struct baseline;
 struct err;
+struct gather;
 struct progress;
 struct repo;
 
 /* What is to be read for one type. */
 struct backup_source {
-    enum snapshot_type type;  /* files or config */
+    enum snapshot_type type;
     const char *const *paths; /* absolute and clean */
     size_t path_count;
     struct rules rules;
     const char *stdin_name; /* not NULL: instead of paths, standard input as a file of this name */
+    /* not NULL: instead of paths, whatever this puts (backup/job/gather.h) */
+    int (*produce)(void *context, struct gather *gather, struct err *err);
+    void *produce_context;
     const struct root *previous; /* of this host, the newest that has the type; NULL: none */
 };
 

@@ -7,21 +7,9 @@
 #include "backup/base/progress.h"
 #include "backup/job/units_internal.h"
 
-/* The pieces of a part that was stored before the one in front of it. */
-struct part {
-    struct part *next;
-    uint64_t number;
-    size_t count;
-    struct piece pieces[];
-};
-
 static void bigfile_free(struct bigfile *big)
 {
-    while (big->stash) {
-        struct part *gone = big->stash;
-        big->stash = gone->next;
-        free(gone);
-    }
+    parts_clear(&big->parts);
     pthread_mutex_destroy(&big->lock);
     free(big->left);
     free(big);
@@ -96,41 +84,11 @@ static int hand_over_extents(struct units *units, struct bigfile *big, struct er
     return 0;
 }
 
-/* The part whose turn it is, if it waits already. */
-static struct part *take_next(struct bigfile *big)
-{
-    for (struct part **at = &big->stash; *at; at = &(*at)->next)
-        if ((*at)->number == big->folded) {
-            struct part *part = *at;
-            *at = part->next;
-            return part;
-        }
-    return NULL;
-}
-
 static int fold_locked(struct worker *worker, struct bigfile *big, uint64_t number, struct err *err)
 {
-    struct pieces *pieces = &worker->pieces;
-    struct part *part;
+    const struct pieces *pieces = &worker->pieces;
+    int r = parts_fold(&big->parts, worker, number, pieces->at, pieces->count, err);
 
-    if (number != big->folded) {
-        size_t size = pieces->count * sizeof(pieces->at[0]);
-        part = malloc(sizeof(*part) + size);
-        if (!part)
-            return err_set(err, ERR_NOMEM, "no memory for a part of a file");
-        *part = (struct part){.next = big->stash, .number = number, .count = pieces->count};
-        if (size > 0)
-            memcpy(part->pieces, pieces->at, size);
-        big->stash = part;
-        return 0;
-    }
-    int r = pieces_fold(worker, pieces->at, pieces->count, err);
-    big->folded++;
-    while (r == 0 && (part = take_next(big))) {
-        r = pieces_fold(worker, part->pieces, part->count, err);
-        big->folded++;
-        free(part);
-    }
     return r < 0 ? r : hand_over_extents(worker->units, big, err);
 }
 
@@ -142,7 +100,8 @@ static int read_again(struct units *units, struct bigfile *big, struct err *err)
     big->tries++;
     big->scan = scan_start(file);
     big->left_size = 0;
-    big->number = big->folded = big->begun = big->ended = 0;
+    big->number = big->begun = big->ended = 0;
+    parts_clear(&big->parts);
     big->all_begun = false;
     return hand_on(units, big, false, err);
 }

@@ -28,7 +28,8 @@ struct srcdir;
 struct fileread {
     struct fileread *next; /* in a unit, then in the list of what is done */
     void *owner;           /* the walk's */
-    struct srcdir *dir;    /* NULL: standard input */
+    struct srcdir *dir;    /* NULL: standard input, or a stream */
+    struct fileread *twin; /* NULL, or a file that has the same content between bytes of its own */
     char *name;
     int fd;        /* open while it is read in parts; else -1 */
     uint64_t size; /* as the walk saw it */

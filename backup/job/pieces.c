@@ -21,6 +21,48 @@ int pieces_add(struct pieces *pieces, const struct piece *piece, struct err *err
     return 0;
 }
 
+static int add_chunk(struct pieces *pieces, struct cutting *cutting, const uint8_t *data,
+                     size_t size, struct err *err)
+{
+    struct piece piece = {.file = cutting->file, .kind = PIECE_REGION};
+    int r = 0;
+
+    if (!cutting->begun)
+        r = pieces_add(pieces, &piece, err);
+    cutting->begun = true;
+    piece.kind = PIECE_CHUNK;
+    piece.data = data;
+    piece.length = size;
+    return r < 0 ? r : pieces_add(pieces, &piece, err);
+}
+
+/* How long the next chunk of data[0 … left) is; 0: more bytes are needed. */
+static size_t next_chunk(const struct chunker *chunker, const struct cutting *cutting,
+                         const uint8_t *data, size_t left, bool whole, bool ended)
+{
+    if (cutting->page > 0)
+        return left >= cutting->page ? cutting->page : ended ? left : 0;
+    return whole ? left : chunker_next(chunker, data, left, ended);
+}
+
+int pieces_cut(struct pieces *pieces, const struct chunker *chunker, struct cutting *cutting,
+               const uint8_t *buffer, size_t fill, bool ended, size_t *cut, struct err *err)
+{
+    bool whole = ended && !cutting->begun && fill - *cut <= CHUNK_WHOLE;
+
+    while (*cut < fill) {
+        const uint8_t *at = buffer + *cut;
+        size_t size = next_chunk(chunker, cutting, at, fill - *cut, whole, ended);
+        if (size == 0)
+            return 0;
+        int r = add_chunk(pieces, cutting, at, size, err);
+        if (r < 0)
+            return r;
+        *cut += size;
+    }
+    return 0;
+}
+
 /* The block goes out, and its pieces get their places. */
 static int flush_block(struct worker *worker, struct err *err)
 {
@@ -101,20 +143,29 @@ int pieces_store(struct worker *worker, struct err *err)
     return r < 0 ? r : flushed < 0 ? flushed : waited;
 }
 
+static int fold(struct fileread *file, const struct repo *repo, const struct piece *piece,
+                struct err *err)
+{
+    if (piece->kind == PIECE_HOLE)
+        return fileread_fold_hole(file, repo, piece->length, err);
+    if (piece->kind == PIECE_CHUNK)
+        return fileread_fold_chunk(file, piece->id, (uint32_t)piece->length, piece->place, err);
+    /* A twin's first region began with bytes of its own. */
+    if (file == piece->file || !file->digest_started)
+        fileread_fold_region(file, repo);
+    return 0;
+}
+
 int pieces_fold(struct worker *worker, const struct piece *pieces, size_t count, struct err *err)
 {
     const struct repo *repo = worker->units->options.repo;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < count; i++) {
-        const struct piece *piece = &pieces[i];
-        if (piece->kind == PIECE_REGION)
-            fileread_fold_region(piece->file, repo);
-        else if (piece->kind == PIECE_HOLE)
-            r = fileread_fold_hole(piece->file, repo, piece->length, err);
-        else
-            r = fileread_fold_chunk(piece->file, piece->id, (uint32_t)piece->length, piece->place,
-                                    err);
+        struct fileread *file = pieces[i].file;
+        r = fold(file, repo, &pieces[i], err);
+        if (r == 0 && file->twin)
+            r = fold(file->twin, repo, &pieces[i], err);
     }
     return r;
 }

@@ -8,7 +8,7 @@
 
 struct scan scan_start(struct fileread *file)
 {
-    return (struct scan){.file = file};
+    return (struct scan){.file = file, .cutting = {.file = file}};
 }
 
 /* Standard input may have nothing to say for as long as it likes: whoever wants to stop need not
@@ -52,41 +52,6 @@ static int read_some(struct worker *worker, const struct scan *scan, uint8_t *ou
     return io_pread_full(file->fd, out, count, scan->offset, out_got, err);
 }
 
-static int add_chunk(struct worker *worker, struct scan *scan, const uint8_t *data, size_t size,
-                     struct err *err)
-{
-    struct piece piece = {.file = scan->file, .kind = PIECE_REGION};
-    int r = 0;
-
-    if (!scan->region_cut)
-        r = pieces_add(&worker->pieces, &piece, err);
-    scan->region_cut = true;
-    piece.kind = PIECE_CHUNK;
-    piece.data = data;
-    piece.length = size;
-    return r < 0 ? r : pieces_add(&worker->pieces, &piece, err);
-}
-
-/* Cuts what can be cut of buffer[*cut … fill); `ended`: the region goes no further. */
-static int cut_region(struct worker *worker, struct scan *scan, const uint8_t *buffer, size_t fill,
-                      bool ended, size_t *cut, struct err *err)
-{
-    bool whole = ended && !scan->region_cut && fill - *cut <= CHUNK_WHOLE;
-
-    while (*cut < fill) {
-        size_t left = fill - *cut;
-        size_t size =
-            whole ? left : chunker_next(&worker->units->chunker, buffer + *cut, left, ended);
-        if (size == 0)
-            return 0;
-        int r = add_chunk(worker, scan, buffer + *cut, size, err);
-        if (r < 0)
-            return r;
-        *cut += size;
-    }
-    return 0;
-}
-
 /* Between regions: takes a hole in, or begins the next region. */
 static int begin_region(struct worker *worker, struct scan *scan, struct err *err)
 {
@@ -95,7 +60,7 @@ static int begin_region(struct worker *worker, struct scan *scan, struct err *er
     bool data = fileread_region(scan->file, scan->offset, &end);
     if (data) {
         scan->in_region = true;
-        scan->region_cut = false;
+        scan->cutting.begun = false;
         scan->region_end = end;
         return 0;
     }
@@ -149,7 +114,8 @@ int scan_fill(struct worker *worker, struct scan *scan, uint8_t *buffer, size_t 
             break;
         }
         scan->in_region = region_goes_on(scan);
-        r = cut_region(worker, scan, buffer, *fill, !scan->in_region, cut, err);
+        r = pieces_cut(&worker->pieces, &worker->units->chunker, &scan->cutting, buffer, *fill,
+                       !scan->in_region, cut, err);
     }
     return r;
 }

@@ -10,6 +10,7 @@
 #include "backup/base/progress.h"
 #include "backup/base/queue.h"
 #include "backup/job/bigfile.h"
+#include "backup/job/gather_internal.h"
 #include "backup/job/units_internal.h"
 
 /* Sixteen read small files cold twice as fast as one (docs/decisions/workers.md). */
@@ -85,6 +86,13 @@ int units_store(struct worker *worker, struct err *err)
     return r;
 }
 
+static int do_unit(struct worker *worker, struct unit *unit, struct err *err)
+{
+    if (unit->part)
+        return gather_store(worker, unit->part, err);
+    return unit->big ? bigfile_part(worker, unit->big, err) : units_batch(worker, unit, err);
+}
+
 static void *work(void *argument)
 {
     struct worker *worker = argument;
@@ -104,7 +112,7 @@ static void *work(void *argument)
             units_fail(units, &err);
         }
         worker->pieces.count = 0; /* what the unit before left there belongs to other files */
-        int r = unit->big ? bigfile_part(worker, unit->big, &err) : units_batch(worker, unit, &err);
+        int r = do_unit(worker, unit, &err);
         if (r < 0)
             units_fail(units, &err);
         free(unit);

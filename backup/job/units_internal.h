@@ -1,5 +1,5 @@
 /* units_internal — shared by units.c (who does what when), units_batch.c (many small files), scan.c
- * (reading and cutting) and pieces.c (storing). */
+ * (reading) and pieces.c (cutting and storing). */
 #pragma once
 
 #include <pthread.h>
@@ -10,6 +10,7 @@
 #include "backup/archive/writer.h"
 #include "backup/base/err.h"
 #include "backup/job/fileread.h"
+#include "backup/job/parts.h"
 #include "backup/job/units.h"
 
 enum {
@@ -42,13 +43,20 @@ struct pieces {
     size_t count, capacity;
 };
 
+/* A region of a file on its way into chunks. */
+struct cutting {
+    struct fileread *file;
+    uint32_t page; /* chunks of this size; 0: cut by content */
+    bool begun;    /* a chunk of the region was cut already */
+};
+
 /* How far a file has been read. */
 struct scan {
     struct fileread *file;
     uint64_t offset;     /* of the next byte to read */
     uint64_t region_end; /* UINT64_MAX: the end of the file */
     bool in_region;
-    bool region_cut; /* a chunk of the region was cut already */
+    struct cutting cutting;
     bool at_end;
 };
 
@@ -62,8 +70,7 @@ struct bigfile {
     pthread_mutex_t lock;  /* guards what follows */
     uint64_t begun, ended; /* parts */
     bool all_begun;        /* the end of the file was read, or it cannot be read further */
-    uint64_t folded;       /* parts whose pieces are in the file */
-    struct part *stash;    /* parts that came too early */
+    struct parts parts;    /* in order */
     bool handed;           /* a portion went out: it cannot be read again */
 };
 
@@ -72,7 +79,8 @@ struct unit {
     struct fileread **tail;
     size_t count;
     uint64_t size;
-    struct bigfile *big; /* … or the rest of a big file */
+    struct bigfile *big;      /* … or the rest of a big file … */
+    struct gather_part *part; /* … or what came in streams */
 };
 
 struct worker {
@@ -123,6 +131,9 @@ struct scan scan_start(struct fileread *file);
 
 /* pieces.c */
 int pieces_add(struct pieces *pieces, const struct piece *piece, struct err *err);
+/* Cuts what can be cut of buffer[*cut … fill); `ended`: the region goes no further. */
+int pieces_cut(struct pieces *pieces, const struct chunker *chunker, struct cutting *cutting,
+               const uint8_t *buffer, size_t fill, bool ended, size_t *cut, struct err *err);
 /* Hashes every chunk, stores the new ones; each piece has its place then. */
 int pieces_store(struct worker *worker, struct err *err);
 /* Puts pieces into their files' digests and extents. */
