@@ -242,9 +242,46 @@ static void there_is_room_on_the_disk(void **state)
     assert_true(room > 0 && room < UINT64_MAX);
 }
 
+static void writers_share_the_lock_and_who_deletes_has_it_alone(void **state)
+{
+    (void)state;
+    CLEANUP(store_closep) struct store *store = open_store();
+    CLEANUP(store_closep) struct store *other = open_store();
+    struct store_lock *first = NULL, *second = NULL, *alone = NULL;
+    struct err err;
+
+    assert_true(store_create(store, "repository", "header", 6, &err) == 0);
+    assert_int_equal(store_try_lock(store, false, &first, &err), 0);
+    assert_int_equal(store_try_lock(other, false, &second, &err), 0);
+    assert_int_equal(store_try_lock(other, true, &alone, &err), -ERR_BUSY);
+    store_unlock(first);
+    assert_int_equal(store_try_lock(store, true, &alone, &err), -ERR_BUSY);
+    store_unlock(second);
+    assert_int_equal(store_try_lock(store, true, &alone, &err), 0);
+    assert_int_equal(store_try_lock(other, false, &second, &err), -ERR_BUSY);
+    store_unlock(alone);
+}
+
+static void an_object_has_the_time_at_which_it_came(void **state)
+{
+    (void)state;
+    CLEANUP(store_closep) struct store *store = open_store();
+    int64_t made = 0;
+    struct stat st;
+    struct err err;
+
+    assert_true(store_create(store, "data/dated", "x", 1, &err) == 0);
+    assert_int_equal(store_modified(store, "data/dated", &made, &err), 0);
+    assert_int_equal(stat(in_place("data/dated"), &st), 0);
+    assert_int_equal(made, (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
+    assert_int_equal(store_modified(store, "data/never", &made, &err), -ERR_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_PLACE(writers_share_the_lock_and_who_deletes_has_it_alone),
+        IN_PLACE(an_object_has_the_time_at_which_it_came),
         IN_PLACE(an_object_is_read_as_it_was_written),
         IN_PLACE(reading_beyond_the_end_is_damage),
         IN_PLACE(what_is_not_there_is_not_found),

@@ -300,7 +300,7 @@ static int limit(struct run *run, struct err *err)
 
 static int run_backup(struct app *app, struct err *err)
 {
-    CLEANUP(run_clear) struct run run = {.app = app};
+    CLEANUP(run_clear) struct run run = {.app = app, .session.locked = LOCK_SHARED};
     const char *type = app_text(app, "type");
     struct retention_rules unused = {0};
     const char *days = app_text(app, "retention");

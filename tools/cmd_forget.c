@@ -154,7 +154,7 @@ static bool has_rules(const struct app *app)
 
 static int run_forget(struct app *app, struct err *err)
 {
-    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     bool named = app->options.argument_count > 0;
     uint8_t types;
     int r = types_parse(app_text(app, "type"), &types, err);
@@ -170,7 +170,7 @@ static int run_forget(struct app *app, struct err *err)
 
 static int run_unforget(struct app *app, struct err *err)
 {
-    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
     const char *host = config_text(&app->config, SET_BACKUP_HOST);
     bool dry_run = app_flag(app, "dry-run");

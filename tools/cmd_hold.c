@@ -27,7 +27,7 @@ static bool is_held(const struct snapshot_row *row)
 
 static int change(struct app *app, bool hold, struct err *err)
 {
-    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
     const char *host = config_text(&app->config, SET_BACKUP_HOST);
     const char *reason = app_text(app, "reason");

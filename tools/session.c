@@ -18,6 +18,9 @@
 
 enum { DIRECTORY_SIZE = 4096, LOSSES_SHOWN = 3 };
 
+#define PATIENCE (600 * NS_PER_SECOND)
+#define PAUSE (NS_PER_SECOND / 5)
+
 int session_store(struct app *app, bool create, struct store **out, struct err *err)
 {
     const char *location = config_text(&app->config, SET_LOCATION);
@@ -86,10 +89,32 @@ static int warn_of_losses(struct session *session, struct err *err)
     return r;
 }
 
+/* Says once for what it waits. */
+static int take_lock(struct session *session, struct err *err)
+{
+    struct clock *clock = clock_system();
+    int64_t patience = session->patience_ns > 0 ? session->patience_ns : PATIENCE;
+    int64_t end = clock_monotonic_ns() + patience;
+    bool said = false;
+    int r;
+
+    while ((r = store_try_lock(session->repo->store, session->locked == LOCK_ALONE, &session->lock,
+                               err)) == -ERR_BUSY &&
+           clock_monotonic_ns() < end) {
+        if (!said)
+            console_say("%s; waiting", err->text);
+        said = true;
+        clock->sleep_ns(clock, PAUSE);
+    }
+    return r == -ERR_BUSY ? err_context(err, "gave up waiting") : r;
+}
+
 int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err)
 {
     int r = open_repo(app, &out->repo, err);
 
+    if (r == 0 && out->locked != LOCK_NONE)
+        r = take_lock(out, err);
     if (r == 0 && depth > SESSION_REPOSITORY)
         r = open_catalog(out, depth, err);
     if (r == 0 && depth > SESSION_CATALOG)
@@ -109,6 +134,7 @@ void session_close(struct session *session)
 {
     blocks_freep(&session->blocks);
     catalog_closep(&session->catalog);
+    store_unlock(STEAL(session->lock));
     repo_freep(&session->repo);
 }
 

@@ -7,7 +7,7 @@
  * Ownership: session_close() ends all that was opened.
  * Threads:   one.
  * Errors:    ERR_NO_REPOSITORY before any key is asked for; ERR_WRONG_KEY, with a hint that says
- * where the key came from.
+ * where the key came from; ERR_BUSY when others did not let go of the lock in time.
  */
 #pragma once
 
@@ -23,6 +23,7 @@ struct catalog;
 struct err;
 struct repo;
 struct store;
+struct store_lock;
 
 enum session_depth {
     SESSION_REPOSITORY, /* only the repository */
@@ -33,7 +34,17 @@ enum session_depth {
 
 enum { LOOK_CACHE = 64 * 1024 * 1024 }; /* decoded blocks, for commands that read a little */
 
+/* Of the repository (store_try_lock), from before it is looked at until session_close(). */
+enum session_lock {
+    LOCK_NONE,   /* who only reads */
+    LOCK_SHARED, /* who writes */
+    LOCK_ALONE,  /* who deletes at once */
+};
+
 struct session {
+    enum session_lock locked; /* set before session_open() */
+    int64_t patience_ns;      /* how long to wait for it; 0: the usual time */
+    struct store_lock *lock;
     struct repo *repo;
     struct catalog *catalog;
     struct blocks *blocks;

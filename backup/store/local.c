@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/io.h"
 #include "backup/store/local_internal.h"
@@ -268,6 +269,29 @@ static int room(struct store *store, uint64_t *out_free, struct err *err)
     return 0;
 }
 
+static int modified(struct store *store, const char *name, int64_t *out_ns, struct err *err)
+{
+    CLEANUP(closep) int parent = -1;
+    struct local *local = (struct local *)store;
+    struct stat found;
+    const char *last;
+    int r = local_parent(local, name, &parent, &last, err);
+
+    if (r == 0 && fstatat(parent, last, &found, AT_SYMLINK_NOFOLLOW) < 0)
+        r = err_sys(err, "stat");
+    if (r < 0)
+        return local_error(local, name, err);
+    if (__builtin_mul_overflow((int64_t)found.st_mtim.tv_sec, NS_PER_SECOND, out_ns) ||
+        __builtin_add_overflow(*out_ns, found.st_mtim.tv_nsec, out_ns))
+        *out_ns = INT64_MAX;
+    return 0;
+}
+
+static void tidy(struct store *store)
+{
+    local_tidy((struct local *)store);
+}
+
 static void close_local(struct store *store)
 {
     struct local *local = (struct local *)store;
@@ -296,6 +320,10 @@ static const struct store_ops local_ops = {
     .abort = local_put_abort,
     .remove = remove_object,
     .room = room,
+    .tidy = tidy,
+    .modified = modified,
+    .lock = local_lock,
+    .unlock = local_unlock,
 };
 
 static int open_directory(struct local *local, bool create, struct err *err)

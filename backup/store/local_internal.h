@@ -2,7 +2,8 @@
  * local_internal — what the files of local share.
  *
  * local.c opens, reads, lists and removes; local_put.c writes; local_dir.c walks to the directory
- * of an object; local_owner.c tells whose a file in tmp/ is.
+ * of an object; local_owner.c tells whose a file in tmp/ is; local_lock.c keeps writers and who
+ * deletes apart.
  */
 #pragma once
 
@@ -58,6 +59,9 @@ int local_put_commit(struct store_put *base, const char *name, struct err *err);
 void local_put_abort(struct store_put *base);
 /* Removes what dead processes of this host left in tmp/, once; failures do not matter. */
 void local_tidy(struct local *local);
+
+int local_lock(struct store *store, bool exclusive, struct store_lock **out, struct err *err);
+void local_unlock(struct store_lock *base);
 
 void local_owner_self(struct local_owner *out);
 void local_owner_format(const struct local_owner *owner, uint64_t random, char out[LOCAL_TMP_SIZE]);

@@ -160,6 +160,36 @@ void store_set_pace(struct store *store, struct pace *pace)
     store->pace = pace;
 }
 
+int store_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err)
+{
+    int r = check_name(name, err);
+
+    *out_ns = INT64_MAX;
+    return r < 0 || !store->ops->modified ? r : store->ops->modified(store, name, out_ns, err);
+}
+
+void store_tidy(struct store *store)
+{
+    if (store->ops->tidy)
+        store->ops->tidy(store);
+}
+
+int store_try_lock(struct store *store, bool exclusive, struct store_lock **out, struct err *err)
+{
+    *out = NULL;
+    if (store->ops->lock)
+        return store->ops->lock(store, exclusive, out, err);
+    return exclusive ? err_set(err, ERR_USAGE, "%.150s: only a local directory can be locked",
+                               store->location)
+                     : 0;
+}
+
+void store_unlock(struct store_lock *lock)
+{
+    if (lock)
+        lock->store->ops->unlock(lock);
+}
+
 void store_close(struct store *store)
 {
     if (!store)

@@ -20,6 +20,7 @@
 struct err;
 struct pace;
 struct store;
+struct store_lock;
 struct store_object;
 struct store_put;
 
@@ -44,6 +45,11 @@ struct store_ops {
     void (*abort)(struct store_put *put);
     int (*remove)(struct store *store, const char *name, struct err *err);
     int (*room)(struct store *store, uint64_t *out_free, struct err *err);
+    /* These may be NULL: the functions below say what it means. */
+    void (*tidy)(struct store *store);
+    int (*modified)(struct store *store, const char *name, int64_t *out_ns, struct err *err);
+    int (*lock)(struct store *store, bool exclusive, struct store_lock **out, struct err *err);
+    void (*unlock)(struct store_lock *lock);
 };
 
 /* What every driver's own struct begins with. */
@@ -59,6 +65,10 @@ struct store_object {
 };
 
 struct store_put {
+    struct store *store;
+};
+
+struct store_lock {
     struct store *store;
 };
 
@@ -95,5 +105,14 @@ int store_remove(struct store *store, const char *name, struct err *err);
 int store_room(struct store *store, uint64_t *out_free, struct err *err);
 /* From now on writes go at this pace, which the store frees. */
 void store_set_pace(struct store *store, struct pace *pace);
-void store_close(struct store *store); /* NULL is allowed */
+/* When an object came there, by the store's clock; INT64_MAX where it does not say. */
+int store_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err);
+/* Removes what dead writers left that is no object; best effort. */
+void store_tidy(struct store *store);
+/* Who changes the repository holds its lock shared for as long as it works; who deletes at once
+ * holds it alone.  Does not wait: ERR_BUSY while others keep us out.  A store without locks gives
+ * *out = NULL to who would share, and ERR_USAGE to who wants it alone. */
+int store_try_lock(struct store *store, bool exclusive, struct store_lock **out, struct err *err);
+void store_unlock(struct store_lock *lock); /* NULL is allowed */
+void store_close(struct store *store);      /* NULL is allowed */
 void store_closep(struct store **store);
