@@ -1,3 +1,4 @@
+#include "backup/archive/writer.h"
 #include "backup/base/hex.h"
 #include "tests/harness/backingup.h"
 
@@ -154,6 +155,67 @@ static void an_archive_under_a_mark_is_not_referred_to(void **state)
     must_hold(fixture, "f");
 }
 
+/* What a pruner does the moment the first data archive is there. */
+enum harm { MARK_IT, REMOVE_IT };
+static struct {
+    struct repo *repo;
+    enum harm harm;
+    bool done;
+    struct archive_id id;
+} pruner;
+
+static int meet_pruner(struct baseline *unused, const struct writer_result *archive,
+                       const void *index, size_t size, struct err *err)
+{
+    char name[128] = "marks/";
+
+    (void)unused;
+    (void)index;
+    (void)size;
+    if (pruner.done || archive->kind != ARCHIVE_DATA)
+        return 0;
+    pruner.done = true;
+    pruner.id = archive->id;
+    if (pruner.harm == MARK_IT) {
+        hex_encode(archive->id.bytes, sizeof(archive->id.bytes), name + 6);
+        return store_create(pruner.repo->store, name, "YSTRMARK", 8, err);
+    }
+    repo_object_name(ARCHIVE_DATA, &archive->id, name);
+    return store_remove(pruner.repo->store, name, err);
+}
+
+static const struct baseline_ops met = {find_nothing, always_usable, meet_pruner};
+
+static void back_up_beside_a_pruner(struct fixture *fixture, enum harm harm)
+{
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(fixture->temp.repo, 1 << 20);
+    CLEANUP(held_entry_clear) struct held_entry held = {0};
+
+    pruner.repo = fixture->temp.repo;
+    pruner.harm = harm;
+    pruner.done = false;
+    baseline.ops = &met;
+    shell(fixture, "echo precious > f");
+    must_back_up(fixture);
+    baseline.ops = &ops;
+    assert_true(pruner.done);
+    find(fixture, blocks, "f", &held);
+    assert_false(archive_id_equal(
+        &pruner.id, idtable_id(fixture->temp.repo->ids, held.entry.content.place.archive)));
+    must_hold(fixture, "f");
+    assert_int_equal(fixture->result.root.revision, 0); /* seen before it was published */
+}
+
+static void a_mark_that_comes_while_it_runs_is_seen_before_anything_is_published(void **state)
+{
+    back_up_beside_a_pruner(*state, MARK_IT);
+}
+
+static void an_archive_that_went_while_it_runs_is_stored_again(void **state)
+{
+    back_up_beside_a_pruner(*state, REMOVE_IT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +230,11 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_to_read_is_no_snapshot, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_archive_under_a_mark_is_not_referred_to, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_mark_that_comes_while_it_runs_is_seen_before_anything_is_published, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(an_archive_that_went_while_it_runs_is_stored_again, set_up,
                                         tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,17 +11,16 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/log.h"
 #include "backup/base/progress.h"
 #include "backup/job/dedup.h"
 #include "backup/job/gather.h"
 #include "backup/job/ingest.h"
+#include "backup/job/marks.h"
 #include "backup/job/packer.h"
 #include "backup/job/references.h"
 #include "backup/job/runindex.h"
 #include "backup/job/units.h"
-#include "backup/store/store.h"
 
 enum {
     OLD_CACHE = 16 * 1024 * 1024, /* for the snapshot before, read in its own order */
@@ -36,6 +35,7 @@ struct attempt {
     const struct backup_options *options;
     struct backup_result *result;
     struct references references, refused;
+    struct references *gone; /* found missing by the attempts before, and by this one */
     struct blocks *blocks;
     struct dedup *dedup;
     struct runindex *index;
@@ -45,19 +45,6 @@ struct attempt {
     struct root_type *last; /* of those read so far */
     uint64_t counted;       /* bytes that are in some type's new_bytes */
 };
-
-static int note_mark(void *context, const char *name, uint64_t size, struct err *err)
-{
-    struct attempt *attempt = context;
-    struct archive_id id;
-
-    (void)size;
-    (void)err;
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
-        return 0; /* not a mark of ours */
-    references_note(&attempt->refused, idtable_find(attempt->options->repo->ids, &id));
-    return 0;
-}
 
 /* A metadata archive is durable. */
 static int metadata_done(void *context, const struct writer_result *archive, const void *index,
@@ -99,7 +86,10 @@ static int attempt_open(struct attempt *attempt, struct err *err)
 {
     if (!references_init(&attempt->references) || !references_init(&attempt->refused))
         return err_set(err, ERR_NOMEM, "no memory for a backup");
-    int r = store_list(attempt->options->repo->store, "marks/", note_mark, attempt, err);
+    for (uint32_t i = 0; i < idtable_count(attempt->options->repo->ids); i++)
+        if (references_has(attempt->gone, i))
+            references_note(&attempt->refused, i);
+    int r = marks_note(attempt->options->repo, &attempt->refused, err);
     return r < 0 ? r : open_parts(attempt, err);
 }
 
@@ -276,7 +266,10 @@ static void note_own(struct attempt *attempt)
                         idtable_find(attempt->options->repo->ids, &root->archives[i].id));
 }
 
-/* Whether a mark that came meanwhile stands on something that the snapshot refers to. */
+/* ---- has a pruner been here? ---- */
+
+/* Whether something that the snapshot refers to is under a mark now, or gone.  First the marks: an
+ * archive whose mark has been cleared away was deleted before that. */
 static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err)
 {
     struct references before = attempt->refused;
@@ -286,60 +279,86 @@ static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err
         attempt->refused = before;
         return err_set(err, ERR_NOMEM, "no memory for the marks");
     }
+    references_clear(&before);
     note_own(attempt);
-    int r = store_list(attempt->options->repo->store, "marks/", note_mark, attempt, err);
+    int r = marks_note(attempt->options->repo, &attempt->refused, err);
+    if (r == 0)
+        r = marks_find_gone(attempt->options->repo, &attempt->references, attempt->gone, err);
     uint32_t count = idtable_count(attempt->options->repo->ids);
     for (uint32_t i = 0; r == 0 && i < count; i++)
-        *out_hit = *out_hit || (references_has(&attempt->refused, i) &&
-                                references_has(&attempt->references, i));
-    references_clear(&before);
+        *out_hit = *out_hit ||
+                   (references_has(&attempt->references, i) &&
+                    (references_has(&attempt->refused, i) || references_has(attempt->gone, i)));
     return r;
 }
 
-static int run_attempt(const struct backup_options *options, const struct root *first,
-                       struct backup_result *result, bool *out_again, struct err *err)
+/* Looks before it publishes, which spares the world a revision, and again afterwards: only that
+ * counts, for now a pruner's second look finds the root. */
+static int publish_unless_hit(struct attempt *attempt, struct root *published, bool *out_hit,
+                              struct err *err)
 {
-    struct attempt attempt = {.options = options, .result = result};
+    struct root *root = &attempt->result->root;
+    int r = look_at_marks(attempt, out_hit, err);
+
+    if (r < 0 || *out_hit)
+        return r;
+    r = publish(attempt->options, root, err);
+    if (r < 0)
+        return r;
+    memcpy(published->name, root->name, sizeof(root->name));
+    published->revision = root->revision;
+    published->start_ns = root->start_ns;
+    return look_at_marks(attempt, out_hit, err);
+}
+
+/* A root that was published and then hit keeps its name and takes the next revision. */
+static void go_on_from(const struct root *published, struct root *root)
+{
+    root->start_ns = clock_system()->now_ns(clock_system());
+    if (!published->name[0])
+        return;
+    memcpy(root->name, published->name, sizeof(root->name));
+    root->start_ns = published->start_ns;
+    root->revision = published->revision + 1;
+}
+
+static int run_attempt(const struct backup_options *options, struct root *published,
+                       struct references *gone, struct backup_result *result, bool *out_again,
+                       struct err *err)
+{
+    struct attempt attempt = {.options = options, .result = result, .gone = gone};
 
     *out_again = false;
     int r = attempt_open(&attempt, err);
     if (r == 0)
         r = describe(options, &result->root, err);
-    result->root.start_ns = first ? first->start_ns : clock_system()->now_ns(clock_system());
-    if (first) {
-        memcpy(result->root.name, first->name, sizeof(first->name));
-        result->root.revision = first->revision + 1;
-    }
+    go_on_from(published, &result->root);
     if (r == 0)
         r = read_sources(&attempt, err);
     if (r == 0 && !options->dry_run)
         r = store_all(&attempt, err);
     if (r == 0 && !options->dry_run)
-        r = publish(options, &result->root, err);
-    if (r == 0 && !options->dry_run)
-        r = look_at_marks(&attempt, out_again, err);
+        r = publish_unless_hit(&attempt, published, out_again, err);
     attempt_clear(&attempt);
     return r;
 }
 
 int backup_run(const struct backup_options *options, struct backup_result *out, struct err *err)
 {
-    struct backup_result before = {0};
+    CLEANUP(references_clear) struct references gone = {0};
+    struct root published = {0};
     bool again = true;
-    int r = 0;
+    int r = references_init(&gone) ? 0 : err_set(err, ERR_NOMEM, "no memory for a backup");
 
     if (options->progress)
         atomic_store(&options->progress->phase, "backing up");
     *out = (struct backup_result){0};
     for (unsigned i = 0; r == 0 && again && i < ATTEMPTS_MAX; i++) {
-        if (i > 0) {
-            log_debug("archives that %s refers to are about to be pruned: storing them again",
-                      out->root.name);
-            before = *out;
-            *out = (struct backup_result){0};
-        }
-        r = run_attempt(options, i > 0 ? &before.root : NULL, out, &again, err);
-        backup_result_clear(&before);
+        if (i > 0)
+            log_debug("archives that the snapshot refers to are about to be pruned: storing them "
+                      "again");
+        backup_result_clear(out);
+        r = run_attempt(options, &published, &gone, out, &again, err);
     }
     if (r == 0 && again)
         r = err_set(err, ERR_BUSY, "a pruner marked archives again and again while the backup ran");

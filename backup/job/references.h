@@ -29,7 +29,7 @@ static inline void references_clear(struct references *references)
     references->words = NULL;
 }
 
-static inline void references_note(struct references *references, uint32_t archive)
+static inline void references_note(const struct references *references, uint32_t archive)
 {
     uint64_t bit = UINT64_C(1) << (archive % 64);
 
