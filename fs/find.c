@@ -10,6 +10,7 @@
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
+#include "backup/base/log.h"
 #include "backup/base/sorter.h"
 #include "backup/crypto/digest.h"
 #include "backup/source/glob.h"
@@ -332,7 +333,10 @@ int find_run(struct blocks *blocks, const struct timeline *timeline, const struc
             rc = forest_walk(find.forest, type, each_entry, &find, err);
     if (rc == 0)
         rc = forest_finish(find.forest, err);
-    if (rc == 0)
-        rc = tell_all(&find, each, context, err);
+    if (rc < 0)
+        return rc;
+    log_debug("find: %llu directories read in %zu snapshots",
+              (unsigned long long)forest_directories(find.forest), timeline->count);
+    rc = tell_all(&find, each, context, err);
     return rc == 0 ? forest_unread(find.forest, err) : rc;
 }

@@ -1,7 +1,6 @@
 """history/ in the mount: judged by the restores of all snapshots."""
 import os
 import shutil
-import time
 
 import pytest
 
@@ -133,6 +132,4 @@ def test_a_directory_of_many_names_is_listed_whole(yester, work):
     (top / "other").write_bytes(b"")
     yester.backup(top)
     with yester.mount() as mount:
-        start = time.monotonic()
-        names = os.listdir(f"{mount.path}/history/files{top}")
-        assert len(names) == 20_001 and time.monotonic() - start < 5
+        assert len(os.listdir(f"{mount.path}/history/files{top}")) == 20_001
