@@ -16,12 +16,13 @@
 #include "tools/console.h"
 #include "tools/meter.h"
 #include "tools/output.h"
+#include "tools/replicas.h"
 #include "tools/retain.h"
 #include "tools/session.h"
 #include "tools/snapshots.h"
 #include "tools/sources.h"
 
-enum { NAMED = 3, EXIT_UNREADABLE = 3, EXIT_RETENTION = 5 };
+enum { NAMED = 3, EXIT_UNREADABLE = 3, EXIT_AFTERWARDS = 5 };
 
 static const struct option_spec options[] = {
     {"type", 't', "TYPE", "all (default), files, or config"},
@@ -246,7 +247,14 @@ static int retain(struct run *run, int status)
     if (forget_old(run, &err) == 0)
         return status;
     console_say("retention: %s", err.text);
-    return status == 0 ? EXIT_RETENTION : status;
+    return status == 0 ? EXIT_AFTERWARDS : status;
+}
+
+static int copy_to_replicas(struct run *run, int status)
+{
+    if (app_flag(run->app, "dry-run") || replicas_update(run->app, &run->session) == 0)
+        return status;
+    return status == 0 ? EXIT_AFTERWARDS : status;
 }
 
 static int back_up(struct run *run, struct err *err)
@@ -282,7 +290,10 @@ static int back_up(struct run *run, struct err *err)
     meter_stop();
     if (r == -ERR_CANCELLED)
         app_hint(app, "nothing was published; what was stored so far is used by the next run");
-    return r < 0 ? r : retain(run, tell(run, clock_monotonic_ns() - started));
+    if (r < 0)
+        return r;
+    int status = retain(run, tell(run, clock_monotonic_ns() - started));
+    return copy_to_replicas(run, status);
 }
 
 static int limit(struct run *run, struct err *err)

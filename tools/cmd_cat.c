@@ -81,5 +81,6 @@ const struct command command_cat = {
     .options = options,
     .least = 1,
     .most = 1,
+    .falls_back = true,
     .run = run,
 };

@@ -42,6 +42,30 @@ static void print_setting(const struct config *config, enum setting_id id)
     printf("\n");
 }
 
+static void print_replica(const struct config *config, const struct config_replica *replica)
+{
+    printf("\n[replica %s]\n", replica->name);
+    if (replica->line > 0)
+        printf("# %s:%u\n", config->file, replica->line);
+    else
+        printf("# environment (BACKUP_S3_BUCKET)\n");
+    printf("location = %s\n", replica->location);
+}
+
+static struct json_object *replicas_json(const struct config *config)
+{
+    struct json_object *all = json_object_new_object();
+
+    for (size_t i = 0; i < config->replica_count; i++) {
+        const char *location = config->replicas[i].location;
+        struct json_object *one = json_object_new_object();
+
+        json_object_object_add(one, "location", output_json_text(location, strlen(location)));
+        json_object_object_add(all, config->replicas[i].name, one);
+    }
+    return all;
+}
+
 static struct json_object *setting_json(const struct config *config, enum setting_id id)
 {
     const struct setting *setting = &config->settings[id];
@@ -81,6 +105,7 @@ static void print_json(const struct config *config)
         }
         json_object_object_add(section, spec->key, setting_json(config, id));
     }
+    json_object_object_add(all, "replicas", replicas_json(config));
     output_json(all);
 }
 
@@ -93,6 +118,8 @@ static int run(struct app *app, struct err *err)
     }
     for (enum setting_id id = 0; id < SETTINGS; id++)
         print_setting(&app->config, id);
+    for (size_t i = 0; i < app->config.replica_count; i++)
+        print_replica(&app->config, &app->config.replicas[i]);
     return 0;
 }
 

@@ -264,5 +264,6 @@ const struct command command_diff = {
     .least = 2,
     .most = 2,
     .failed = 2,
+    .falls_back = true,
     .run = run,
 };

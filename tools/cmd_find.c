@@ -179,5 +179,6 @@ const struct command command_find = {
     .options = options,
     .least = 1,
     .most = 1,
+    .falls_back = true,
     .run = run,
 };

@@ -211,5 +211,6 @@ const struct command command_history = {
     .options = options,
     .least = 1,
     .most = 1,
+    .falls_back = true,
     .run = run,
 };

@@ -141,5 +141,6 @@ const struct command command_list = {
     .details = "Names are times in UTC.  NEW is what a snapshot added to the repository.\n"
                "What is forgotten is shown by --all, until prune removes it.\n",
     .options = options,
+    .falls_back = true,
     .run = run,
 };

@@ -161,5 +161,6 @@ const struct command command_ls = {
                "a type\n(files/srv) or with a slash; then it is sought in files, then config.\n",
     .options = options,
     .most = 1,
+    .falls_back = true,
     .run = run,
 };

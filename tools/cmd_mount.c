@@ -83,6 +83,7 @@ const struct command command_mount = {
     .options = mount_options,
     .least = 1,
     .most = 1,
+    .falls_back = true,
     .run = run_mount,
 };
 

@@ -269,5 +269,6 @@ const struct command command_restore = {
     .options = options,
     .least = 1,
     .most = ANY_NUMBER,
+    .falls_back = true,
     .run = run,
 };

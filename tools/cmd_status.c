@@ -11,6 +11,7 @@
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/output.h"
+#include "tools/replicas.h"
 #include "tools/session.h"
 
 static const struct option_spec options[] = {{0}};
@@ -32,6 +33,10 @@ struct status {
     } types[TYPES + 1];
     const char *hints[HINTS_MAX];
     size_t hint_count;
+    struct {
+        struct replica_lag lag;
+        struct err err; /* code ERR_NONE: it could be reached */
+    } replicas[REPLICAS_MAX];
 };
 
 static void status_clear(struct status *status)
@@ -151,6 +156,63 @@ static void print_types(const struct status *status)
     }
 }
 
+static void compare_replicas(struct status *status, struct session *session)
+{
+    const struct config *config = &status->app->config;
+
+    for (size_t i = 0; i < config->replica_count; i++)
+        (void)replica_lag(status->app, session, &config->replicas[i], &status->replicas[i].lag,
+                          &status->replicas[i].err);
+}
+
+static void print_replicas(const struct status *status)
+{
+    const struct config *config = &status->app->config;
+    char count[OUTPUT_SIZE], age[OUTPUT_SIZE];
+
+    for (size_t i = 0; i < config->replica_count; i++) {
+        const struct replica_lag *lag = &status->replicas[i].lag;
+        struct err ignored;
+        int64_t made = 0;
+
+        printf("replica     %s  ", config->replicas[i].name);
+        if (status->replicas[i].err.code != ERR_NONE)
+            printf("%s\n", status->replicas[i].err.text);
+        else if (lag->missing == 0)
+            printf("%s: up to date\n", config->replicas[i].location);
+        else if (clock_parse_name(lag->oldest, &made, &ignored) == 0)
+            printf("%s: lacks %s, the oldest %s (%s ago)\n", config->replicas[i].location,
+                   output_count(lag->missing, "snapshot", count), lag->oldest,
+                   output_age(made, age));
+    }
+}
+
+static struct json_object *replicas_json(const struct status *status)
+{
+    const struct config *config = &status->app->config;
+    struct json_object *all = json_object_new_array();
+
+    for (size_t i = 0; i < config->replica_count; i++) {
+        const struct config_replica *replica = &config->replicas[i];
+        const struct err *why = &status->replicas[i].err;
+        const struct replica_lag *lag = &status->replicas[i].lag;
+        struct json_object *one = json_object_new_object();
+
+        json_object_object_add(one, "name", json_object_new_string(replica->name));
+        json_object_object_add(one, "location",
+                               output_json_text(replica->location, strlen(replica->location)));
+        json_object_object_add(one, "missing",
+                               why->code == ERR_NONE ? output_json_number(lag->missing) : NULL);
+        json_object_object_add(one, "oldest_missing",
+                               lag->missing > 0 ? json_object_new_string(lag->oldest) : NULL);
+        json_object_object_add(
+            one, "error",
+            why->code != ERR_NONE ? output_json_text(why->text, strlen(why->text)) : NULL);
+        json_object_array_add(all, one);
+    }
+    return all;
+}
+
 static void print_text(const struct status *status)
 {
     char size[OUTPUT_SIZE], room[OUTPUT_SIZE], count[OUTPUT_SIZE];
@@ -167,6 +229,7 @@ static void print_text(const struct status *status)
         printf(" %s", status->hosts.at[i]);
     printf("\n");
     print_types(status);
+    print_replicas(status);
     for (size_t i = 0; i < status->losses.count; i++)
         printf("lost        %s\n", status->losses.at[i]);
     for (size_t i = 0; i < status->hint_count; i++)
@@ -217,6 +280,7 @@ static void print_json(const struct status *status)
     json_object_object_add(object, "hosts", hosts);
     json_object_object_add(object, "losses", losses);
     json_object_object_add(object, "types", types_json(status));
+    json_object_object_add(object, "replicas", replicas_json(status));
     json_object_object_add(object, "hints", hints);
     output_json(object);
 }
@@ -231,6 +295,7 @@ static int run(struct app *app, struct err *err)
         r = gather(&status, &session, err);
     if (r < 0)
         return r;
+    compare_replicas(&status, &session);
     if (app->json)
         print_json(&status);
     else

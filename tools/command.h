@@ -21,6 +21,7 @@ struct command {
     const char *examples;  /* what --help shows first; lines that end in \n */
     const char *details;   /* may be NULL */
     const struct option_spec *options;
+    bool falls_back;    /* to a replica, where the repository is gone */
     size_t least, most; /* how many arguments it takes */
     int failed;         /* its exit status for every error; 0: by kind */
     int (*run)(struct app *app, struct err *err);
@@ -85,3 +86,4 @@ extern const struct command command_key_remove;
 extern const struct command command_key_rotate;
 extern const struct command command_catalog_rebuild;
 extern const struct command command_config;
+extern const struct command command_copy;

@@ -254,6 +254,8 @@ int config_load(struct config *config, const struct options *options, struct err
         r = assign_defaults(config, err);
     if (r == 0)
         r = check_host(config, err);
+    if (r == 0)
+        r = config_replica_finish(config, err);
     return r;
 }
 
@@ -261,6 +263,10 @@ void config_clear(struct config *config)
 {
     for (size_t i = 0; i < SETTINGS; i++)
         strings_clear(&config->settings[i].values);
+    for (size_t i = 0; i < config->replica_count; i++) {
+        free(config->replicas[i].name);
+        free(config->replicas[i].location);
+    }
     free(config->file);
     *config = (struct config){0};
 }

@@ -65,8 +65,18 @@ struct setting {
     uint64_t number;       /* of a SIZE, LEVEL or YES_NO */
 };
 
+/* A second repository that backups are copied to. */
+struct config_replica {
+    char *name, *location; /* location NULL: its section has none */
+    unsigned line;         /* of the file; 0: from the environment (BACKUP_S3_BUCKET) */
+};
+
+enum { REPLICAS_MAX = 16 };
+
 struct config {
     char *file; /* what was read; NULL: there is none */
+    struct config_replica replicas[REPLICAS_MAX];
+    size_t replica_count;
     struct setting settings[SETTINGS];
 };
 
@@ -84,6 +94,12 @@ uint64_t config_number(const struct config *config, enum setting_id id);
 bool config_is_set(const struct config *config, enum setting_id id);
 /* "command line (--repo)", "/etc/yester/yester.conf:3", "default" … */
 void config_origin(const struct config *config, enum setting_id id, char *out, size_t size);
+
+/* For the parts of this module: the value of `key` in section [replica NAME]; and what the
+ * environment adds. */
+int config_replica_assign(struct config *config, const char *name, unsigned line, const char *key,
+                          const char *value, struct err *err);
+int config_replica_finish(struct config *config, struct err *err);
 
 /* For the parts of this module, and its test: gives a setting its value from the words of `text`.
  */

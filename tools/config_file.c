@@ -13,6 +13,8 @@
 #include "backup/base/io.h"
 #include "tools/nearest.h"
 
+#define REPLICA "replica " /* how its sections begin; the name follows */
+
 enum { FILE_MAX = 1024 * 1024 };
 
 /* The library cuts long lines in two and numbers none, so lines are handed to it one by one. */
@@ -101,9 +103,23 @@ static int find_setting(struct parse *parse, const char *section, const char *ke
     return -1;
 }
 
+static int replica_setting(struct parse *parse, const char *name, const char *key,
+                           const char *value)
+{
+    struct err err;
+
+    if (parse->result == 0 &&
+        config_replica_assign(parse->config, name, parse->line, key, value, &err) < 0)
+        refuse(parse, "%s", err.text);
+    return parse->result == 0;
+}
+
 static int one_setting(void *context, const char *section, const char *key, const char *value)
 {
     struct parse *parse = context;
+
+    if (strncmp(section, REPLICA, strlen(REPLICA)) == 0)
+        return replica_setting(parse, section + strlen(REPLICA), key, value);
     int id = parse->result == 0 ? find_setting(parse, section, key) : -1;
 
     if (id < 0)

@@ -14,6 +14,7 @@
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/replicas.h"
 #include "tools/secret.h"
 
 enum { DIRECTORY_SIZE = 4096, LOSSES_SHOWN = 3 };
@@ -27,6 +28,12 @@ int session_store(struct app *app, bool create, struct store **out, struct err *
 
     if (!location)
         return err_set(err, ERR_USAGE, "the repository's location is empty");
+    return session_store_at(app, location, create, out, err);
+}
+
+int session_store_at(struct app *app, const char *location, bool create, struct store **out,
+                     struct err *err)
+{
     if (strncmp(location, "s3://", 5) == 0) {
         app_hint(app, "name a directory with --repo");
         return err_set(err, ERR_USAGE,
@@ -35,15 +42,41 @@ int session_store(struct app *app, bool create, struct store **out, struct err *
     return local_store_open(location, create, out, err);
 }
 
+/* Somebody who wants something back takes it from a replica where the repository is gone. */
+static int fall_back(struct app *app, struct store **out, struct err *err)
+{
+    const struct config_replica *replica = NULL;
+    struct err first = *err, ignored;
+
+    if (!app->command->falls_back || app->config.replica_count == 0 || err->code == ERR_USAGE)
+        return -(int)err->code;
+    console_say("%s", first.text);
+    if (replicas_open(app, out, &replica, &ignored) < 0)
+        return -(int)err->code;
+    console_say("taken from replica %s instead: %s", replica->name, replica->location);
+    return 0;
+}
+
+static int find_store(struct app *app, struct store **out, struct err *err)
+{
+    CLEANUP(store_closep) struct store *store = NULL;
+    int r = session_store(app, false, &store, err);
+
+    if (r == 0)
+        r = repo_probe(store, err);
+    if (r < 0)
+        return fall_back(app, out, err);
+    *out = STEAL(store);
+    return 0;
+}
+
 static int open_repo(struct app *app, struct repo **out, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(secret_clear) struct secret secret = {0};
     char from[SECRET_FROM_SIZE];
-    int r = session_store(app, false, &store, err);
+    int r = find_store(app, &store, err);
 
-    if (r == 0)
-        r = repo_probe(store, err);
     if (r < 0)
         return r;
     r = secret_find(&app->config, false, &secret, from, err);

@@ -57,6 +57,9 @@ void session_close(struct session *session);
 
 /* The store alone. */
 int session_store(struct app *app, bool create, struct store **out, struct err *err);
+/* That of another repository. */
+int session_store_at(struct app *app, const char *location, bool create, struct store **out,
+                     struct err *err);
 int session_catalog_directory(char *out, size_t size, struct err *err);
 
 /* What a user wrote as SNAP or SNAP:PATH. */

@@ -55,6 +55,7 @@ static const struct command *const commands[] = {
     &command_key_rotate,
     &command_catalog_rebuild,
     &command_config,
+    &command_copy,
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

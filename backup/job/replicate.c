@@ -1,0 +1,337 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backup/archive/repo.h"
+#include "backup/archive/root.h"
+#include "backup/base/buf.h"
+#include "backup/base/bytes.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/pool.h"
+#include "backup/base/progress.h"
+#include "backup/base/spill.h"
+#include "backup/crypto/digest.h"
+#include "backup/job/replicate_internal.h"
+#include "backup/store/store.h"
+
+#define SCRATCH "/var/tmp"
+
+enum { COPIERS = 4, WAITING = 4, PASSES_MAX = 4, HEADER_SIZE = 64 };
+
+/* In this order.  The header makes a repository of it, so the keys come first. */
+static const struct replica_class keys[] = {{"keys/slot/", 0}, {"keys/epoch/", 0}};
+static const struct replica_class content[] = {
+    {"data/", ARCHIVE_DATA},  {"meta/", ARCHIVE_METADATA}, {"index/", ARCHIVE_INDEX},
+    {"holds/", ARCHIVE_NOTE}, {"releases/", ARCHIVE_NOTE}, {"forgets/", ARCHIVE_NOTE},
+};
+static const struct replica_class snapshots = {"snapshots/", ARCHIVE_ROOT};
+static const struct replica_class header = {"repository", 0};
+
+struct replicate {
+    const struct replicate_options *options;
+    struct replicate_result *result;
+    struct spillmap *there; /* hash of a name → size; only read while objects are copied */
+    struct pool *pool;
+    bool again; /* differences were told already */
+
+    pthread_mutex_t lock; /* of all below, and of the callback and the result */
+    uint64_t gone;        /* objects that were deleted here between listing and copying */
+    struct err failure;
+};
+
+struct job {
+    struct replicate *run;
+    const struct replica_class *class;
+    uint64_t size;
+    char name[STORE_NAME_MAX + 1];
+};
+
+struct listing {
+    struct replicate *run;
+    const struct replica_class *class;
+};
+
+/* The snapshots that there were when it began. */
+struct roots {
+    struct replicate *run;
+    struct strings names;
+    uint64_t *sizes;
+};
+
+static void replicate_clear(struct replicate *run)
+{
+    pool_free(run->pool);
+    spillmap_free(run->there);
+    pthread_mutex_destroy(&run->lock);
+}
+
+static void roots_clear(struct roots *roots)
+{
+    strings_clear(&roots->names);
+    free(roots->sizes);
+}
+
+/* ---- what is there ----------------------------------------------------------------------- */
+
+static void name_key(const struct replicate *run, const char *name, uint64_t out[2])
+{
+    uint8_t digest[DIGEST_SIZE];
+
+    digest_bytes(keyring_id_key(run->options->repo->keyring), name, strlen(name), digest);
+    out[0] = load_le64(digest);
+    out[1] = load_le64(digest + 8);
+}
+
+static int note_there(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct replicate *run = context;
+    uint64_t key[2];
+
+    name_key(run, name, key);
+    return spillmap_put(run->there, key[0], key[1], size, err);
+}
+
+static void tell(struct replicate *run, const char *object, const struct err *err)
+{
+    pthread_mutex_lock(&run->lock);
+    run->result->troubles++;
+    run->options->trouble(run->options->context, object, err);
+    pthread_mutex_unlock(&run->lock);
+}
+
+static int list_there(struct replicate *run, struct err *err)
+{
+    spillmap_free(run->there);
+    run->there = NULL;
+    int r = spillmap_new(SCRATCH, &run->there, err);
+    if (r < 0 || !run->options->to)
+        return r;
+    return store_list(run->options->to, "", note_there, run, err);
+}
+
+/* Whether it is to be copied.  A part of an object cannot be there: somebody else put that. */
+static bool is_missing(struct replicate *run, const char *name, uint64_t size)
+{
+    uint64_t key[2], there;
+    struct err err;
+
+    name_key(run, name, key);
+    if (!spillmap_get(run->there, key[0], key[1], &there))
+        return true;
+    if (there != size && !run->again) {
+        (void)err_set(&err, ERR_CORRUPT, "%s: has %llu bytes in the replica instead of %llu", name,
+                      (unsigned long long)there, (unsigned long long)size);
+        tell(run, name, &err);
+    }
+    return false;
+}
+
+/* ---- copying ----------------------------------------------------------------------------- */
+
+static bool has_failed(struct replicate *run)
+{
+    pthread_mutex_lock(&run->lock);
+    bool failed = run->failure.code != ERR_NONE;
+    pthread_mutex_unlock(&run->lock);
+    return failed || progress_cancelled(run->options->progress);
+}
+
+static void count(struct replicate *run, const struct job *job)
+{
+    pthread_mutex_lock(&run->lock);
+    run->result->objects++;
+    run->result->bytes += job->size;
+    run->result->snapshots += job->class->kind == ARCHIVE_ROOT;
+    pthread_mutex_unlock(&run->lock);
+}
+
+static void note_failure(struct replicate *run, int result, const struct err *err)
+{
+    pthread_mutex_lock(&run->lock);
+    if (result == -ERR_NOT_FOUND)
+        run->gone++;
+    else if (run->failure.code == ERR_NONE)
+        run->failure = *err;
+    pthread_mutex_unlock(&run->lock);
+}
+
+static void copy_one(void *argument)
+{
+    struct job *job = argument;
+    struct replicate *run = job->run;
+    struct err err;
+    int r = 0;
+
+    if (!has_failed(run)) {
+        if (!run->options->dry_run)
+            r = replicate_object(run->options, job->class, job->name, job->size, &err);
+        if (r == 0)
+            count(run, job);
+        else if (r == -ERR_CORRUPT)
+            tell(run, job->name, &err);
+        else
+            note_failure(run, r, &err);
+    }
+    free(job);
+}
+
+static int submit(struct replicate *run, const struct replica_class *class, const char *rest,
+                  uint64_t size, struct err *err)
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (!job)
+        return err_set(err, ERR_NOMEM, "no memory to copy an object");
+    *job = (struct job){.run = run, .class = class, .size = size};
+    int length = snprintf(job->name, sizeof(job->name), "%s%s", class->prefix, rest);
+    if (length >= (int)sizeof(job->name) || !store_is_name(job->name) ||
+        !is_missing(run, job->name, size)) {
+        free(job);
+        return 0;
+    }
+    if (run->options->progress)
+        atomic_fetch_add(&run->options->progress->bytes_total, size);
+    pool_submit(run->pool, copy_one, job);
+    return has_failed(run) ? err_set(err, ERR_CANCELLED, "interrupted") : 0;
+}
+
+static int submit_listed(void *context, const char *rest, uint64_t size, struct err *err)
+{
+    const struct listing *listing = context;
+
+    return submit(listing->run, listing->class, rest, size, err);
+}
+
+/* All that was submitted is durable, or it ends here. */
+static int settle(struct replicate *run, int result, struct err *err)
+{
+    pool_wait_idle(run->pool);
+    if (run->failure.code != ERR_NONE) {
+        *err = run->failure;
+        return -(int)err->code;
+    }
+    if (result == 0 && progress_cancelled(run->options->progress))
+        return err_set(err, ERR_CANCELLED, "interrupted");
+    return result;
+}
+
+static int copy_classes(struct replicate *run, const struct replica_class *classes, size_t count,
+                        struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        struct listing listing = {run, &classes[i]};
+        r = store_list(run->options->repo->store, classes[i].prefix, submit_listed, &listing, err);
+        r = settle(run, r, err);
+    }
+    return r;
+}
+
+/* Archives that a prune took away were moved to others, which are there to be listed by now. */
+static int copy_content(struct replicate *run, struct err *err)
+{
+    int r = 0;
+
+    for (unsigned pass = 0; r == 0 && pass < PASSES_MAX; pass++) {
+        run->gone = 0;
+        r = copy_classes(run, content, sizeof(content) / sizeof(content[0]), err);
+        if (r < 0 || run->gone == 0 || run->options->dry_run)
+            return r;
+        run->again = true;
+        r = list_there(run, err);
+    }
+    return r < 0 ? r : err_set(err, ERR_BUSY, "archives went away again and again while copying");
+}
+
+/* ---- the repository as a whole ----------------------------------------------------------- */
+
+static int read_header(struct store *store, uint8_t out[HEADER_SIZE], size_t *out_size,
+                       struct err *err)
+{
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
+    int r = store_open(store, header.prefix, &object, err);
+
+    if (r < 0)
+        return r;
+    uint64_t size = store_object_size(object);
+    if (size > HEADER_SIZE)
+        return err_set(err, ERR_CORRUPT, "%s: not the header of a repository", header.prefix);
+    *out_size = (size_t)size;
+    return store_read(object, 0, out, *out_size, err);
+}
+
+/* 1: there is this repository; 0: none. */
+static int look_at_header(struct replicate *run, struct err *err)
+{
+    uint8_t here[HEADER_SIZE], there[HEADER_SIZE];
+    size_t here_size, there_size;
+    int r = read_header(run->options->repo->store, here, &here_size, err);
+
+    if (r == 0 && !run->options->to)
+        return 0;
+    if (r == 0)
+        r = read_header(run->options->to, there, &there_size, err);
+    if (r == -ERR_NOT_FOUND)
+        return 0;
+    if (r == 0 && (here_size != there_size || memcmp(here, there, here_size) != 0))
+        r = err_set(err, ERR_EXISTS, "%s holds another repository", run->options->to->location);
+    return r < 0 ? r : 1;
+}
+
+static int note_root(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct roots *roots = context;
+    uint64_t *sizes = reallocarray(roots->sizes, roots->names.count + 1, sizeof(*sizes));
+
+    if (!sizes)
+        return err_set(err, ERR_NOMEM, "no memory for the names of snapshots");
+    roots->sizes = sizes;
+    sizes[roots->names.count] = size;
+    return strings_add(&roots->names, name, strlen(name), err);
+}
+
+static int copy_roots(struct replicate *run, const struct roots *roots, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < roots->names.count; i++)
+        r = submit(run, &snapshots, roots->names.at[i], roots->sizes[i], err);
+    return settle(run, r, err);
+}
+
+static int copy_all(struct replicate *run, struct err *err)
+{
+    CLEANUP(roots_clear) struct roots roots = {.run = run};
+    struct store *from = run->options->repo->store;
+    int there = look_at_header(run, err);
+    int r = there < 0 ? there : list_there(run, err);
+
+    if (r == 0)
+        r = store_list(from, snapshots.prefix, note_root, &roots, err);
+    if (r == 0)
+        r = copy_classes(run, keys, sizeof(keys) / sizeof(keys[0]), err);
+    if (r == 0 && there == 0)
+        r = submit(run, &header, "", HEADER_SIZE, err);
+    if (r == 0)
+        r = settle(run, r, err);
+    if (r == 0)
+        r = copy_content(run, err);
+    return r == 0 ? copy_roots(run, &roots, err) : r;
+}
+
+int replicate_run(const struct replicate_options *options, struct replicate_result *out,
+                  struct err *err)
+{
+    CLEANUP(replicate_clear) struct replicate run = {.options = options, .result = out};
+
+    *out = (struct replicate_result){0};
+    pthread_mutex_init(&run.lock, NULL);
+    if (options->progress)
+        atomic_store(&options->progress->phase, "copying");
+    run.pool = pool_new(COPIERS, WAITING);
+    if (!run.pool)
+        return err_set(err, ERR_NOMEM, "no memory, or no threads, to copy objects");
+    return copy_all(&run, err);
+}

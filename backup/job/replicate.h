@@ -1,0 +1,45 @@
+/*
+ * replicate — bring a second store up to date with a repository: what is missing there, nothing
+ * else.
+ *
+ * Objects never change, so a replica is the same objects under the same names, and as good a
+ * repository as the first.  Every archive is opened and each block decoded on its way, so that rot
+ * is told and not spread.  Nothing is deleted and nothing overwritten: what the source lost stays,
+ * and a replica is pruned as a repository of its own (so marks are not copied).
+ *
+ * In what order: keys, the repository's header, content, notes, and roots last, so that a replica
+ * is a whole repository whenever it is interrupted; another run goes on.
+ *
+ * Ownership: borrows everything.
+ * Threads:   called by one; runs its own.
+ * Errors:    ERR_EXISTS: another repository is there.  Store errors of either side end it.  Damage
+ * is told by object, counted, and not copied.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct progress;
+struct repo;
+struct store;
+
+struct replicate_options {
+    struct repo *repo;
+    struct store *to; /* NULL, with dry_run: there is nothing yet */
+    bool dry_run;
+    struct progress *progress; /* bytes_total is what is missing */
+    /* An object that is damaged here, or is of another size there. */
+    void (*trouble)(void *context, const char *object, const struct err *err);
+    void *context;
+};
+
+struct replicate_result {
+    uint64_t objects, bytes; /* copied; with dry_run those that would be */
+    uint64_t snapshots;      /* of them roots */
+    uint64_t troubles;
+};
+
+int replicate_run(const struct replicate_options *options, struct replicate_result *out,
+                  struct err *err);

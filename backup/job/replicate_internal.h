@@ -1,0 +1,20 @@
+/* Internals of replicate: a run, and one object of it.  Included by replicate*.c only. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backup/archive/place.h"
+#include "backup/base/err.h"
+#include "backup/job/replicate.h"
+
+/* What an object is by its name. */
+struct replica_class {
+    const char *prefix;
+    enum archive_kind kind; /* 0: not an archive */
+};
+
+/* Copies one object, checked; -ERR_NOT_FOUND: it is gone here.  -ERR_CORRUPT: it is damaged. */
+int replicate_object(const struct replicate_options *options, const struct replica_class *class,
+                     const char *name, uint64_t size, struct err *err);

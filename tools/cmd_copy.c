@@ -1,0 +1,49 @@
+/* cmd_copy — bring replicas up to date. */
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "tools/command.h"
+#include "tools/replicas.h"
+#include "tools/session.h"
+
+enum { EXIT_REPLICA = 5 };
+
+static const struct option_spec options[] = {
+    {"to", 0, "LOCATION", "a directory or s3:// location, instead of the replicas of the settings"},
+    {"bwlimit", 0, "RATE", "write at most RATE bytes a second, as 10M"},
+    OPTION_DRY_RUN,
+    {0},
+};
+
+static int run(struct app *app, struct err *err)
+{
+    CLEANUP(session_close) struct session session = {0};
+    const char *to = app_text(app, "to");
+
+    if (!to && app->config.replica_count == 0) {
+        app_hint(app, "name one with --to, or in the settings: [replica NAME] with location = …");
+        return err_set(err, ERR_USAGE, "copy to where?");
+    }
+    int r = session_open(app, SESSION_REPOSITORY, &session, err);
+    if (r < 0)
+        return r;
+    if (to)
+        return replicas_copy(app, &session, NULL, to, err);
+    return replicas_update(app, &session) > 0 ? EXIT_REPLICA : 0;
+}
+
+const struct command command_copy = {
+    .name = "copy",
+    .arguments = "",
+    .summary = "bring a second repository up to date",
+    .examples = "  yester copy                          the replicas of the settings\n"
+                "  yester copy --to /mnt/second/backups\n",
+    .details =
+        "Only what is missing there is copied, each archive checked on its way; nothing there is\n"
+        "deleted or overwritten.  A replica opens with the same keys, and is mounted, restored "
+        "from,\n"
+        "verified and pruned as any repository.  Exit status 4: some of it is damaged here, and "
+        "was\n"
+        "not copied; 5: a replica of the settings could not be brought up to date.\n",
+    .options = options,
+    .run = run,
+};

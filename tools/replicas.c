@@ -1,0 +1,192 @@
+#include "tools/replicas.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/base/pace.h"
+#include "backup/base/progress.h"
+#include "backup/job/replicate.h"
+#include "backup/store/store.h"
+#include "catalog/catalog.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/meter.h"
+#include "tools/output.h"
+#include "tools/session.h"
+
+/* ---- copying ----------------------------------------------------------------------------- */
+
+static void tell_damage(void *context, const char *object, const struct err *err)
+{
+    (void)context;
+    (void)object; /* stands in the text */
+    console_say("not copied: %s", err->text);
+}
+
+static int limit(struct app *app, struct store *store, struct err *err)
+{
+    uint64_t rate = config_number(&app->config, SET_BACKUP_BWLIMIT);
+    struct pace *pace = rate > 0 ? pace_new(rate) : NULL;
+
+    if (rate > 0 && !pace)
+        return err_set(err, ERR_NOMEM, "no memory for a limit");
+    store_set_pace(store, pace);
+    return 0;
+}
+
+static void print_json(const char *name, const char *location,
+                       const struct replicate_result *result)
+{
+    struct json_object *object = json_object_new_object();
+
+    json_object_object_add(object, "replica", name ? output_json_text(name, strlen(name)) : NULL);
+    json_object_object_add(object, "location", output_json_text(location, strlen(location)));
+    json_object_object_add(object, "objects", output_json_number(result->objects));
+    json_object_object_add(object, "bytes", output_json_number(result->bytes));
+    json_object_object_add(object, "snapshots", output_json_number(result->snapshots));
+    json_object_object_add(object, "damaged", output_json_number(result->troubles));
+    output_json(object);
+}
+
+static void tell(struct app *app, const char *location, const struct replicate_result *result)
+{
+    char objects[OUTPUT_SIZE], snapshots[OUTPUT_SIZE], size[OUTPUT_SIZE];
+
+    if (app->quiet)
+        return;
+    if (result->objects == 0) {
+        console_line("%s: up to date", location);
+        return;
+    }
+    console_line("%s: %s %s, %s with %s", location,
+                 app_flag(app, "dry-run") ? "would copy" : "copied",
+                 output_count(result->objects, "object", objects), output_size(result->bytes, size),
+                 output_count(result->snapshots, "snapshot", snapshots));
+}
+
+int replicas_copy(struct app *app, struct session *session, const char *name, const char *location,
+                  struct err *err)
+{
+    CLEANUP(store_closep) struct store *store = NULL;
+    struct progress progress = {0};
+    struct replicate_result result;
+    struct replicate_options how = {
+        .repo = session->repo,
+        .dry_run = app_flag(app, "dry-run"),
+        .progress = &progress,
+        .trouble = tell_damage,
+    };
+    int r = session_store_at(app, location, !how.dry_run, &store, err);
+
+    if (r == -ERR_NO_REPOSITORY && how.dry_run)
+        r = 0;
+    if (r == 0 && store)
+        r = limit(app, store, err);
+    if (r == 0)
+        r = meter_start(&progress, app->quiet, err);
+    if (r < 0)
+        return r;
+    how.to = store;
+    r = replicate_run(&how, &result, err);
+    meter_stop();
+    if (r < 0)
+        return r;
+    tell(app, location, &result);
+    if (app->json && strcmp(app->command->name, "copy") == 0)
+        print_json(name, location, &result);
+    if (result.troubles > 0)
+        return err_set(err, ERR_CORRUPT, "objects that could not be copied to %s: %llu", location,
+                       (unsigned long long)result.troubles);
+    return 0;
+}
+
+unsigned replicas_update(struct app *app, struct session *session)
+{
+    const struct config *config = &app->config;
+    unsigned failed = 0;
+    struct err err;
+
+    for (size_t i = 0; i < config->replica_count; i++) {
+        const struct config_replica *replica = &config->replicas[i];
+
+        if (replicas_copy(app, session, replica->name, replica->location, &err) == 0)
+            continue;
+        failed++;
+        console_say("replica %s: %s", replica->name, err.text);
+        if (err.code == ERR_CANCELLED)
+            break;
+    }
+    return failed;
+}
+
+/* ---- comparing --------------------------------------------------------------------------- */
+
+static int note_snapshot(void *context, const char *name, uint64_t size, struct err *err)
+{
+    (void)size;
+    if (strlen(name) < SNAPSHOT_NAME_SIZE || name[SNAPSHOT_NAME_SIZE - 1] != '/')
+        return 0;
+    return strings_add(context, name, SNAPSHOT_NAME_SIZE - 1, err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int replica_lag(struct app *app, struct session *session, const struct config_replica *replica,
+                struct replica_lag *out, struct err *err)
+{
+    CLEANUP(store_closep) struct store *store = NULL;
+    CLEANUP(strings_clear) struct strings there = {0};
+    CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
+    int r = session_store_at(app, replica->location, false, &store, err);
+
+    *out = (struct replica_lag){0};
+    if (r == 0)
+        r = repo_probe(store, err);
+    if (r == 0)
+        r = store_list(store, "snapshots/", note_snapshot, &there, err);
+    if (r == 0)
+        r = catalog_snapshots(session->catalog, NULL, &rows, err);
+    if (r < 0)
+        return r;
+    if (there.count > 0)
+        qsort(there.at, there.count, sizeof(*there.at), by_name);
+    for (size_t i = 0; i < rows.count; i++) {
+        const char *name = rows.at[i].name;
+
+        if (there.count > 0 && bsearch(&name, there.at, there.count, sizeof(name), by_name))
+            continue;
+        if (out->missing++ == 0 || strcmp(name, out->oldest) < 0)
+            strcpy(out->oldest, name);
+    }
+    return 0;
+}
+
+/* ---- falling back ------------------------------------------------------------------------ */
+
+int replicas_open(struct app *app, struct store **out, const struct config_replica **out_replica,
+                  struct err *err)
+{
+    const struct config *config = &app->config;
+    struct err why;
+
+    for (size_t i = 0; i < config->replica_count; i++) {
+        CLEANUP(store_closep) struct store *store = NULL;
+
+        *out_replica = &config->replicas[i];
+        int r = session_store_at(app, (*out_replica)->location, false, &store, &why);
+        if (r == 0)
+            r = repo_probe(store, &why);
+        if (r == 0) {
+            *out = STEAL(store);
+            return 0;
+        }
+        console_say("replica %s: %s", (*out_replica)->name, why.text);
+    }
+    return err_set(err, ERR_NO_REPOSITORY, "no replica can be reached");
+}
