@@ -74,7 +74,7 @@ def many():
 
 def test_what_goes_over_all_snapshots_reads_what_differs(many):
     yester, path = many.yester, many.directory(7) / "file77"
-    assert len(yester.run("--json", "history", path).out.splitlines()) == many.versions
+    assert len(yester.run("--json", "history", path).json()["versions"]) == many.versions
     found = yester.run("-v", "find", "file07")
     assert len(found.lines) == DIRECTORIES
     read = int(re.search(r"(\d+) directories read", found.errors).group(1))
