@@ -1,0 +1,70 @@
+/*
+ * pg — connections to a PostgreSQL server, and its errors in words that say what to do.
+ *
+ * What struct pg_server does not name is libpq's to find: PG* in the environment, ~/.pgpass,
+ * pg_service.conf, its defaults.  Passwords go into the connection and, for the client programs
+ * (pg_dump, …), into their environment; never into an argument or a message.
+ *
+ *     CLEANUP(pg_closep) struct pg_conn *conn = NULL;
+ *     CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+ *     int r = pg_connect(&server, "shop", PG_PLAIN, &conn, err);
+ *     if (r == 0)
+ *         r = pg_query(conn, "SELECT oid, relname FROM pg_class", &rows, err);
+ *
+ * Ownership: struct pg_conn and struct pg_result are libpq's PGconn and PGresult: whoever includes
+ * libpq-fe.h uses its functions on them.  struct pg_server borrows its strings.
+ * Threads:   a connection belongs to one thread at a time.
+ * Errors:    ERR_DENIED: password, pg_hba.conf, a right that is missing (which, on what);
+ * ERR_REMOTE: no server, a server that went away; ERR_NOT_FOUND: no such database, table, role …;
+ * ERR_EXISTS; ERR_BUSY: locks and connections; ERR_CANCELLED; ERR_USAGE for a version that is not
+ * supported.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct err;
+struct pg_conn;
+struct pg_result;
+
+enum { PG_VERSION_MIN = 130000, PG_VERSION_END = 190000 };
+
+struct pg_server { /* each NULL or empty: as libpq finds it */
+    const char *host, *port, *user, *password;
+};
+
+/* What POSTGRES_HOST, _PORT, _USER and _PASSWORD say. */
+struct pg_server pg_server_of_environment(void);
+
+enum pg_mode { PG_PLAIN, PG_REPLICATION /* physical */ };
+
+/* `database` NULL: libpq's default.  Refuses servers that are too old, or newer than this libpq.
+ * The session is pinned to what dumps need: UTF-8, ISO dates in UTC, no row-level security, no
+ * timeouts. */
+int pg_connect(const struct pg_server *server, const char *database, enum pg_mode mode,
+               struct pg_conn **out, struct err *err);
+void pg_close(struct pg_conn *conn); /* NULL is allowed */
+void pg_closep(struct pg_conn **conn);
+void pg_clearp(struct pg_result **result);
+
+/* Such as 150018. */
+int pg_version(const struct pg_conn *conn);
+/* "15.18 (Debian …)" */
+const char *pg_version_text(const struct pg_conn *conn);
+
+/* One statement, or several without rows. */
+int pg_run(struct pg_conn *conn, const char *sql, struct err *err);
+int pg_query(struct pg_conn *conn, const char *sql, struct pg_result **out, struct err *err);
+/* With parameters $1, $2 …; those that are NULL are null. */
+int pg_query_with(struct pg_conn *conn, const char *sql, const char *const *values, size_t count,
+                  struct pg_result **out, struct err *err);
+/* The text of a field; "" where it is null. */
+const char *pg_text(const struct pg_result *rows, int row, int column);
+bool pg_is_true(const struct pg_result *rows, int row, int column);
+int pg_count(const struct pg_result *rows);
+
+/* What failed: `result` (NULL: the connection itself) as an error. */
+int pg_error(struct pg_conn *conn, const struct pg_result *result, struct err *err);
+/* The server or the network went away: no statement will work any more. */
+bool pg_is_lost(const struct pg_conn *conn);
