@@ -256,14 +256,14 @@ static struct window *with_room(struct files *files)
 /* A file of several pieces is open from its second one on. */
 static void add_piece(struct files *files, struct outfile *file, struct piece piece)
 {
+    bool second = file->pieces++ == 1;
     struct err err;
 
     /* Before its first piece can be on its way to a worker. */
-    if (file->pieces == 1 && outfile_open(files->extract, file, &err) < 0)
+    if (second && outfile_open(files->extract, file, &err) < 0)
         outfile_fail(file, SIDE_TARGET, &err);
     struct window *window = with_room(files);
-    window->open += file->pieces == 1;
-    file->pieces++;
+    window->open += second;
     piece.file = file;
     atomic_fetch_add_explicit(&file->left, 1, memory_order_relaxed);
     window->pieces[window->count++] = piece;

@@ -160,7 +160,7 @@ int content_open(struct content_cursor *cursor, struct blocks *blocks,
 int content_next(struct content_cursor *cursor, struct extent *out, uint64_t *out_start,
                  struct err *err)
 {
-    struct extent extent;
+    struct extent extent = {0};
     uint64_t start = cursor->at;
     int r = 0;
 

@@ -258,3 +258,17 @@ def test_two_sources_of_one_name_do_not_meet(yester, work):
     yester.restore(name, target=target)
     same(one, below(target, one))
     same(two, below(target, two))
+
+
+def test_a_file_that_ends_in_a_hole_after_much_data_comes_back_as_long_as_it_was(yester, work):
+    """Its data is several pieces before the first hole is met: a disk image's shape."""
+    source = work / "source"
+    source.mkdir()
+    with open(source / "image", "wb") as f:
+        f.write(os.urandom(5 << 20))
+        f.truncate(64 << 20)
+    target = yester.fresh("target")
+    yester.restore(yester.backup(source), target=target)
+    restored = below(target, source) / "image"
+    same(source, below(target, source))
+    assert restored.stat().st_blocks * 512 < 8 << 20
