@@ -111,8 +111,11 @@ static void take_over(struct extract *x, struct dir *dir, int fd)
 int dir_make(struct extract *x, struct dir *dir, int parent, int *out_fd, struct err *err)
 {
     CLEANUP(closep) int fd = -1;
-    int r = open_there(x, dir, parent, &fd, err);
+    bool new_there = x->pass == PASS_WRITE && dir->parent->fresh; /* so there is nothing to find */
+    int r = new_there ? make_fresh(x, dir, parent, &fd, err) : -ERR_EXISTS;
 
+    if (r < 0 && (!new_there || err->cause == EEXIST))
+        r = open_there(x, dir, parent, &fd, err);
     if (x->pass != PASS_WRITE) {
         if (r == 1)
             take_over(x, dir, fd);
@@ -122,7 +125,7 @@ int dir_make(struct extract *x, struct dir *dir, int parent, int *out_fd, struct
     }
     if (r == -ERR_EXISTS)
         r = clear_way(dir, parent, err);
-    if (r == 0)
+    if (r == 0 && fd < 0)
         r = make_fresh(x, dir, parent, &fd, err);
     if (r < 0)
         return r;
