@@ -84,3 +84,8 @@ struct retention_moment {
 };
 /* `moments` have their rows, of one host; sorts them and fills in the rest. */
 int retention_date(struct retention_moment *moments, size_t count, int64_t now_ns, struct err *err);
+
+/* How long ago a moment was, by what the snapshots of some host attest: the believed age of the
+ * oldest one that was made after it.  0 where they say nothing. */
+int64_t retention_since(const struct snapshot_row *rows, size_t count, int64_t now_ns,
+                        int64_t moment_ns);

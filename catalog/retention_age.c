@@ -117,3 +117,49 @@ int retention_date(struct retention_moment *moments, size_t count, int64_t now_n
     free(gaps);
     return 0;
 }
+
+/* ---- how long ago a moment was ---- */
+
+/* Of one host: the last in a row of snapshots, from the newest on, that began after the moment. */
+static int64_t since(const struct retention_moment *moments, size_t count, int64_t moment_ns)
+{
+    int64_t age = 0;
+
+    for (size_t i = count; i > 0 && moments[i - 1].row->start_ns >= moment_ns; i--)
+        age = moments[i - 1].age_ns;
+    return age;
+}
+
+/* The snapshots of a row's host; none where an earlier row has that host. */
+static size_t gather(const struct snapshot_row *rows, size_t count, size_t first,
+                     struct retention_moment *out)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(rows[i].host, rows[first].host) != 0)
+            continue;
+        if (i < first)
+            return 0;
+        out[found++] = (struct retention_moment){.row = &rows[i], .index = i};
+    }
+    return found;
+}
+
+int64_t retention_since(const struct snapshot_row *rows, size_t count, int64_t now_ns,
+                        int64_t moment_ns)
+{
+    struct retention_moment *moments = calloc(count + 1, sizeof(*moments));
+    int64_t longest = 0;
+    struct err err;
+
+    for (size_t i = 0; moments && i < count; i++) {
+        size_t found = gather(rows, count, i, moments);
+        if (found == 0 || retention_date(moments, found, now_ns, &err) < 0)
+            continue;
+        int64_t age = since(moments, found, moment_ns);
+        longest = age > longest ? age : longest;
+    }
+    free(moments);
+    return longest;
+}

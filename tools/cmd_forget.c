@@ -6,6 +6,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/job/verify.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
@@ -168,11 +169,63 @@ static int run_forget(struct app *app, struct err *err)
     return named ? forget_named(app, &session, err) : forget_by_rules(app, &session, types, err);
 }
 
+/* In the last eighth of the grace a prune on another host, whose clock differs, may be at it. */
+static int check_grace(const struct app *app, const struct snapshot_row *row, struct err *err)
+{
+    struct clock *clock = clock_system();
+    int64_t grace = (int64_t)config_number(&app->config, SET_PRUNE_GRACE), ago;
+
+    if (__builtin_sub_overflow(clock->now_ns(clock), row->forgotten_ns, &ago) ||
+        ago >= grace - grace / 8)
+        return err_set(err, ERR_NOT_FOUND,
+                       "%s was forgotten too long ago: prune may be deleting it; what is still "
+                       "there can be restored by its name",
+                       row->name);
+    return 0;
+}
+
+static void tell_damaged(void *context, const char *object, uint32_t archive, const struct err *err)
+{
+    (void)context;
+    (void)archive;
+    console_say("damaged: %s: %s", object, err->text);
+}
+
+static void tell_hurt(void *context, const char *snapshot, const char *path, const struct err *err)
+{
+    (void)context;
+    console_say("hurt: %s %s: %s", snapshot, path, err->text);
+}
+
+/* That what was taken back is all there. */
+static int check_whole(struct session *session, const char *name, struct err *err)
+{
+    const struct verify_options how = {
+        .snapshots = &name, .snapshot_count = 1, .damaged = tell_damaged, .hurt = tell_hurt};
+    struct verify_result result;
+    int r = session->blocks ? 0 : session_blocks(session, LOOK_CACHE, err);
+
+    return r < 0 ? r : verify_run(session->blocks, &how, &result, err);
+}
+
+static int take_back(struct app *app, struct session *session, const struct snapshot_row *row,
+                     struct err *err)
+{
+    const char *host = config_text(&app->config, SET_BACKUP_HOST);
+    int r = check_grace(app, row, err);
+
+    if (r == 0 && !app_flag(app, "dry-run")) {
+        r = catalog_unforget(session->catalog, row, host, app_text(app, "reason"), err);
+        if (r == 0)
+            r = check_whole(session, row->name, err);
+    }
+    return r;
+}
+
 static int run_unforget(struct app *app, struct err *err)
 {
     CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
-    const char *host = config_text(&app->config, SET_BACKUP_HOST);
     bool dry_run = app_flag(app, "dry-run");
     int r = session_open(app, SESSION_SNAPSHOTS, &session, err);
 
@@ -182,8 +235,8 @@ static int run_unforget(struct app *app, struct err *err)
         size_t at = 0;
 
         r = snapshots_find(app, &session, &rows, app_argument(app, i), is_forgotten, &at, err);
-        if (r == 0 && !dry_run)
-            r = catalog_unforget(session.catalog, &rows.at[at], host, app_text(app, "reason"), err);
+        if (r == 0)
+            r = take_back(app, &session, &rows.at[at], err);
         if (r == 0)
             snapshots_tell(app, &rows.at[at], dry_run ? "would take back" : "back");
     }
@@ -203,7 +256,7 @@ const struct command command_forget = {
         "its types is.  The last complete\none of each type, and what is held, always stay.  Age "
         "is what several snapshots in the repository\nattest, not what the clock says.\n"
         "What is forgotten is no longer listed or mounted; `yester unforget` brings it back until "
-        "prune has\nremoved it.  Nothing is deleted here.\n",
+        "prune has\nremoved it.  Nothing is deleted here: `yester prune` does that.\n",
     .options = forget_options,
     .most = ANY_NUMBER,
     .run = run_forget,
@@ -215,7 +268,9 @@ const struct command command_unforget = {
     .summary = "take back that snapshots were forgotten",
     .examples = "  yester list --all\n"
                 "  yester unforget 20260204_120000\n",
-    .details = "As long as prune has not removed it.\n",
+    .details =
+        "Until the grace of prune is nearly over ([prune] grace, 48h); what was taken back is "
+        "then looked\nthrough, whether all of it is still there.\n",
     .options = unforget_options,
     .least = 1,
     .most = ANY_NUMBER,

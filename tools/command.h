@@ -79,6 +79,7 @@ extern const struct command command_forget;
 extern const struct command command_unforget;
 extern const struct command command_hold;
 extern const struct command command_release;
+extern const struct command command_prune;
 extern const struct command command_status;
 extern const struct command command_key_list;
 extern const struct command command_key_add;

@@ -52,6 +52,7 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_RETENTION_CONFIG] = {"retention", "config", SETTING_LIST, NULL, NULL, "within=30d"},
     [SET_RETENTION_DATABASE] = {"retention", "database", SETTING_LIST, NULL, NULL, "within=30d"},
     [SET_RETENTION_ALL] = {"retention", "all", SETTING_LIST, NULL, NULL, "weekly=90d"},
+    [SET_PRUNE_GRACE] = {"prune", "grace", SETTING_TIME, "grace", NULL, "48h"},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
     [SET_MOUNT_CACHE] = {"mount", "cache", SETTING_SIZE, "cache", NULL, "256M"},
 };
@@ -74,6 +75,22 @@ int config_parse_size(const char *text, uint64_t *out, struct err *err)
     if (*end || value > (UINT64_MAX >> 1) >> shift)
         return err_set(err, ERR_USAGE, "\"%.60s\" is no size, such as 256M", text);
     *out = (uint64_t)value << shift;
+    return 0;
+}
+
+int config_parse_time(const char *text, uint64_t *out, struct err *err)
+{
+    static const char units[] = "smhdw";
+    static const uint64_t seconds[] = {1, 60, 3600, 86400, 7 * 86400};
+    const uint64_t most = 3650 * UINT64_C(86400);
+    char *end;
+    unsigned long long value = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+
+    if (text[0] < '0' || text[0] > '9' || !unit || end[1] || value > most ||
+        value * seconds[unit - units] > most)
+        return err_set(err, ERR_USAGE, "\"%.60s\" is no time, such as 48h", text);
+    *out = (uint64_t)value * seconds[unit - units] * UINT64_C(1000000000);
     return 0;
 }
 
@@ -151,6 +168,8 @@ int config_assign(struct setting *setting, const struct setting_spec *spec, cons
         r = parse_yes_no(text, &setting->number, err);
     else if (spec->kind == SETTING_SIZE)
         r = config_parse_size(text, &setting->number, err);
+    else if (spec->kind == SETTING_TIME)
+        r = config_parse_time(text, &setting->number, err);
     else if (spec->kind == SETTING_LEVEL)
         r = parse_level(text, &setting->number, err);
     if (r < 0)

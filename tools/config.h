@@ -41,12 +41,20 @@ enum setting_id {
     SET_RETENTION_CONFIG,
     SET_RETENTION_DATABASE,
     SET_RETENTION_ALL,
+    SET_PRUNE_GRACE,
     SET_RESTORE_KEEP,
     SET_MOUNT_CACHE,
     SETTINGS,
 };
 
-enum setting_kind { SETTING_TEXT, SETTING_LIST, SETTING_YES_NO, SETTING_SIZE, SETTING_LEVEL };
+enum setting_kind {
+    SETTING_TEXT,
+    SETTING_LIST,
+    SETTING_YES_NO,
+    SETTING_SIZE,
+    SETTING_LEVEL,
+    SETTING_TIME
+};
 
 enum setting_origin { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_COMMAND_LINE };
 
@@ -108,4 +116,6 @@ int config_assign(struct setting *setting, const struct setting_spec *spec, cons
 /* Reads a file's settings into those that have no better origin. */
 int config_read_file(struct config *config, const char *name, struct err *err);
 /* "1", "64K", "256M", "2G", with or without "iB". */
+/* "48h": nanoseconds. */
+int config_parse_time(const char *text, uint64_t *out, struct err *err);
 int config_parse_size(const char *text, uint64_t *out, struct err *err);

@@ -27,6 +27,8 @@ struct blocks {
     struct repo *repo; /* these are fixed when it is made */
     struct blockcache *cache;
     struct readers *readers;
+    void (*watch)(void *context, struct place place);
+    void *watch_context;
 
     pthread_mutex_t lock; /* guards what follows */
     struct codec *idle[IDLE_CODECS];
@@ -77,6 +79,19 @@ void blocks_freep(struct blocks **blocks)
 struct repo *blocks_repo(const struct blocks *blocks)
 {
     return blocks->repo;
+}
+
+void blocks_watch(struct blocks *blocks, void (*watch)(void *context, struct place place),
+                  void *context)
+{
+    blocks->watch = watch;
+    blocks->watch_context = context;
+}
+
+void blocks_touched(struct blocks *blocks, struct place place)
+{
+    if (blocks->watch)
+        blocks->watch(blocks->watch_context, place);
 }
 
 void blocks_stats(struct blocks *blocks, struct blockcache_stats *out)

@@ -49,6 +49,11 @@ void blocks_prefetch(struct blocks *blocks, struct place place, size_t count);
 int blocks_acquire(struct blocks *blocks, uint32_t archive, const struct reader **out,
                    struct err *err);
 void blocks_release(struct blocks *blocks, uint32_t archive, const struct reader *reader);
+/* From now on each item of a directory that is read through here is told by its place, the moment
+ * before.  NULL: no more. */
+void blocks_watch(struct blocks *blocks, void (*watch)(void *context, struct place place),
+                  void *context);
+void blocks_touched(struct blocks *blocks, struct place place); /* for tree.c */
 void blocks_stats(struct blocks *blocks, struct blockcache_stats *out);
 
 void slice_clear(struct slice *slice);

@@ -166,5 +166,7 @@ int root_read(struct repo *repo, const char *name, uint64_t revision, struct roo
     if (r < 0)
         return r;
     r = interpret(repo, &document, name, revision, out, err);
+    if (r == 0)
+        out->id = *reader_id(reader);
     return r < 0 ? err_context(err, "%s", object) : 0;
 }

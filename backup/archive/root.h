@@ -45,6 +45,7 @@ struct root_archive {
 };
 
 struct root {
+    struct archive_id id; /* of its object; only when it was read from there */
     char name[SNAPSHOT_NAME_SIZE];
     uint64_t revision, sequence;
     char host[HOST_NAME_MAX_SIZE + 1];

@@ -27,6 +27,7 @@ int tree_item(struct blocks *blocks, struct place place, struct slice *out, stru
     /* Only blocks of metadata archives end with a table that was checked. */
     if (place.archive >= idtable_count(ids) || idtable_kind(ids, place.archive) != ARCHIVE_METADATA)
         return tree_damaged(blocks, place, "not in a metadata archive", err);
+    blocks_touched(blocks, place);
     int r = blocks_get(blocks, place, &slice, err);
     if (r == -ERR_NOT_FOUND) { /* the archive: not to be taken for a name that is not there */
         err->code = ERR_CORRUPT;

@@ -1,9 +1,11 @@
 #include "backup/base/clock.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "backup/base/err.h"
@@ -43,6 +45,27 @@ struct clock *clock_system(void)
 int64_t clock_monotonic_ns(void)
 {
     return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t clock_boot_ns(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
+}
+
+/* A container may have a clock of its own for the same boot. */
+uint64_t clock_boot(void)
+{
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    unsigned long long high = 0, low = 0;
+    struct stat space = {0};
+
+    if (!file)
+        return 0;
+    int found = fscanf(file, "%8llx-%4llx", &high, &low);
+    (void)fclose(file);
+    if (found != 2 || (stat("/proc/self/ns/time", &space) < 0 && errno != ENOENT))
+        return 0;
+    return (high << 32 | low << 16) ^ (uint64_t)space.st_ino;
 }
 
 /* Division that rounds down before 1970 too. */

@@ -32,6 +32,11 @@ struct clock *clock_system(void);
 /* For measuring how long something takes. */
 int64_t clock_monotonic_ns(void);
 
+/* Since the machine was booted, sleep included, by a clock that nobody sets; and which boot that
+ * was (0: not known), so that two such times can be compared. */
+int64_t clock_boot_ns(void);
+uint64_t clock_boot(void);
+
 /* "YYYYMMDD_HHMMSS" in UTC; fractions of a second are dropped. */
 void clock_format_name(int64_t ns, char out[CLOCK_NAME_SIZE]);
 int clock_parse_name(const char *name, int64_t *out_ns, struct err *err);

@@ -167,6 +167,13 @@ static int open_and_unlink(const char *dir, int *out_fd, struct err *err)
     return r;
 }
 
+const char *io_scratch(void)
+{
+    const char *dir = getenv("TMPDIR");
+
+    return dir && dir[0] == '/' ? dir : "/var/tmp";
+}
+
 int io_open_temporary(const char *dir, int *out_fd, struct err *err)
 {
     int r = io_openat(AT_FDCWD, dir, O_TMPFILE | O_RDWR | O_EXCL, 0600, out_fd, err);

@@ -40,6 +40,9 @@ int io_fsync_dir_at(int dirfd, const char *name, struct err *err);
 /* Opens with O_CLOEXEC added. */
 int io_openat(int dirfd, const char *name, int flags, mode_t mode, int *out_fd, struct err *err);
 
+/* Where temporary files go: $TMPDIR, else /var/tmp. */
+const char *io_scratch(void);
+
 /* Opens a new file in directory `dir` that has no name and is gone when it is closed. */
 int io_open_temporary(const char *dir, int *out_fd, struct err *err);
 

@@ -1,15 +1,20 @@
 #include "backup/job/marks.h"
 
-#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
+#include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/hex.h"
 #include "backup/job/references.h"
 #include "backup/store/store.h"
+
+enum { MARK_SIZE = 64, VERSION = 1 };
+
+static const char magic[8] = {'Y', 'S', 'T', 'R', 'M', 'A', 'R', 'K'};
 
 struct noting {
     const struct idtable *ids;
@@ -66,4 +71,74 @@ int marks_find_gone(struct repo *repo, const struct references *needed,
         r = r < 0 ? r : 0;
     }
     return r;
+}
+
+/* ---- one mark ---------------------------------------------------------------------------- */
+
+static void object_name(const struct archive_id *id, char out[OBJECT_NAME_SIZE])
+{
+    char hex[2 * ARCHIVE_ID_SIZE + 1];
+
+    hex_encode(id->bytes, ARCHIVE_ID_SIZE, hex);
+    (void)snprintf(out, OBJECT_NAME_SIZE, "marks/%s", hex);
+}
+
+int marks_put(struct repo *repo, const struct archive_id *id, const struct marks_moment *now,
+              int64_t grace_ns, struct err *err)
+{
+    uint8_t bytes[MARK_SIZE] = {0};
+    char name[OBJECT_NAME_SIZE];
+
+    memcpy(bytes, magic, sizeof(magic));
+    store_le16(bytes + 8, VERSION);
+    memcpy(bytes + 16, repo->id, REPO_ID_SIZE);
+    store_le64(bytes + 32, (uint64_t)now->time_ns);
+    store_le64(bytes + 40, now->boot);
+    store_le64(bytes + 48, (uint64_t)now->boot_ns);
+    store_le64(bytes + 56, (uint64_t)grace_ns);
+    object_name(id, name);
+    int r = store_create(repo->store, name, bytes, sizeof(bytes), err);
+    return r == -ERR_EXISTS ? 0 : r;
+}
+
+int marks_read(struct repo *repo, const struct archive_id *id, struct mark *out, struct err *err)
+{
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
+    uint8_t bytes[MARK_SIZE];
+    char name[OBJECT_NAME_SIZE];
+
+    *out = (struct mark){0};
+    object_name(id, name);
+    int r = store_open(repo->store, name, &object, err);
+    if (r < 0 || store_object_size(object) != sizeof(bytes))
+        return r;
+    r = store_read(object, 0, bytes, sizeof(bytes), err);
+    if (r < 0)
+        return r;
+    *out = (struct mark){.made = {.time_ns = (int64_t)load_le64(bytes + 32),
+                                  .boot = load_le64(bytes + 40),
+                                  .boot_ns = (int64_t)load_le64(bytes + 48)},
+                         .grace_ns = (int64_t)load_le64(bytes + 56)};
+    out->sound = memcmp(bytes, magic, sizeof(magic)) == 0 && load_le16(bytes + 8) == VERSION &&
+                 memcmp(bytes + 16, repo->id, REPO_ID_SIZE) == 0 && out->grace_ns >= 0;
+    return 0;
+}
+
+int marks_remove(struct repo *repo, const struct archive_id *id, struct err *err)
+{
+    char name[OBJECT_NAME_SIZE];
+
+    object_name(id, name);
+    int r = store_remove(repo->store, name, err);
+    return r == -ERR_NOT_FOUND ? 0 : r;
+}
+
+int64_t marks_age(const struct mark *mark, const struct marks_moment *now)
+{
+    const struct marks_moment *made = &mark->made;
+
+    if (!mark->sound || made->boot == 0 || made->boot != now->boot || made->boot_ns < 0 ||
+        made->boot_ns > now->boot_ns)
+        return -1;
+    return now->boot_ns - made->boot_ns;
 }

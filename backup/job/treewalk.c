@@ -97,6 +97,23 @@ void treewalk_skip(struct treewalk *walk)
     walk->enter = false;
 }
 
+/* The innermost directory is the one that stays open. */
+void treewalk_position(const struct treewalk *walk, struct tree_position *out)
+{
+    tree_position(walk->levels[walk->depth - 1].cursor, out);
+}
+
+void treewalk_skip_leaf(struct treewalk *walk)
+{
+    struct level *level = &walk->levels[walk->depth - 1];
+    struct tree_position position;
+
+    tree_position(level->cursor, &position);
+    level->next += position.count - position.slot - 1;
+    tree_skip_leaf(level->cursor);
+    walk->enter = false;
+}
+
 size_t treewalk_depth(const struct treewalk *walk)
 {
     return walk->depth;

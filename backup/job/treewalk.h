@@ -21,6 +21,7 @@ struct blocks;
 struct dirref;
 struct entry;
 struct err;
+struct tree_position;
 struct treewalk;
 
 int treewalk_new(struct blocks *blocks, const struct dirref *directory, struct treewalk **out,
@@ -34,6 +35,11 @@ int treewalk_next(struct treewalk *walk, const struct entry **out, const char **
                   struct err *err);
 /* The directory that was given last is not entered. */
 void treewalk_skip(struct treewalk *walk);
+
+/* Where the entry that was given last stands; the rest of that leaf is left out, and it is not
+ * entered. */
+void treewalk_position(const struct treewalk *walk, struct tree_position *out);
+void treewalk_skip_leaf(struct treewalk *walk);
 
 /* The directories that lead to what was given last: 0 is where the walk began. */
 size_t treewalk_depth(const struct treewalk *walk);

@@ -9,17 +9,11 @@
 #include "backup/archive/reader.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/io.h"
 #include "backup/base/progress.h"
 #include "backup/base/spill.h"
 #include "backup/job/verify_internal.h"
 #include "backup/store/store.h"
-
-static const char *scratch_directory(void)
-{
-    const char *dir = getenv("TMPDIR");
-
-    return dir && dir[0] == '/' ? dir : "/tmp";
-}
 
 /* ---- marks and findings ------------------------------------------------------------------ */
 
@@ -209,7 +203,8 @@ static int read_root(struct verify *verify, struct found *found, struct root *ou
     return r;
 }
 
-/* That the archives which the run wrote are there. */
+/* That the index archives which the run wrote are there.  Of the others, prune may have deleted
+ * what nothing refers to any more; what is referred to is met in the directories. */
 static int mark_written(struct verify *verify, const struct root *root, struct err *err)
 {
     int r = 0;
@@ -218,6 +213,8 @@ static int mark_written(struct verify *verify, const struct root *root, struct e
         const struct root_archive *written = &root->archives[i];
         uint32_t number;
 
+        if (written->kind != ARCHIVE_INDEX)
+            continue;
         r = idtable_number(verify->repo->ids, &written->id, written->kind, &number, err);
         if (r == 0)
             r = verify_mark(verify, number, MARK_NEEDED, err);
@@ -294,7 +291,7 @@ static int again(struct verify *verify, struct snapshots *snapshots, struct err 
     spillmap_freep(&verify->seen);
     verify->seen = NULL;
     verify->marking_only = true;
-    int r = spillmap_new(scratch_directory(), &verify->seen, err);
+    int r = spillmap_new(io_scratch(), &verify->seen, err);
 
     return r < 0 ? r : walk_snapshots(verify, snapshots, err);
 }
@@ -370,9 +367,9 @@ int verify_run(struct blocks *blocks, const struct verify_options *options,
     CLEANUP(snapshots_clear) struct snapshots snapshots = {0};
 
     *out = (struct verify_result){0};
-    int r = spillmap_new(scratch_directory(), &verify.seen, err);
+    int r = spillmap_new(io_scratch(), &verify.seen, err);
     if (r == 0)
-        r = spillmap_new(scratch_directory(), &verify.bad_blocks, err);
+        r = spillmap_new(io_scratch(), &verify.bad_blocks, err);
     if (r == 0)
         r = check(&verify, &snapshots, err);
     if (r < 0)

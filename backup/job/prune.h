@@ -1,0 +1,63 @@
+/*
+ * prune — gives the room back that only forgotten snapshots needed.
+ *
+ * Without a lock, beside backups and mounts: what nothing needs gets a mark, and is deleted when
+ * the mark is older than the grace and a second look at the roots still finds nobody who needs it.
+ * docs/format.md, "Deleting", and docs/decisions/prune.md.  Whatever it is killed at is merely
+ * unfinished.
+ *
+ * Ownership: borrows everything in the options.
+ * Threads:   one.
+ * Errors:    ERR_CORRUPT when a directory of a kept snapshot cannot be read: then nothing was
+ * deleted; ERR_SYSTEM with ENOSPC when there was no room for marks; `out` says what was done also
+ * then.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backup/archive/root.h"
+#include "backup/job/marks.h"
+
+struct blocks;
+struct err;
+struct progress;
+
+/* A snapshot as somebody remembers it from before: what a listing that was cut short lacks is
+ * noticed, and nothing dies that he takes for alive. */
+struct prune_known {
+    char name[SNAPSHOT_NAME_SIZE];
+    uint64_t revision;
+    bool dead; /* forgotten, and not held */
+};
+
+enum prune_action { PRUNE_DELETE, PRUNE_MARK, PRUNE_UNMARK };
+
+struct prune_options {
+    struct blocks *blocks;
+    struct marks_moment now;
+    int64_t grace_ns;
+    bool at_once;                    /* the repository's lock is held alone: no marks, no grace */
+    bool dry_run;                    /* all is told, nothing done */
+    const struct prune_known *known; /* may be NULL */
+    size_t known_count;
+    /* How long ago that moment of the wall's clock was, by what the repository attests. */
+    int64_t (*believed)(void *context, int64_t time_ns);
+    void (*tell)(void *context, enum prune_action action, const char *object, uint64_t size);
+    void *context;
+    struct progress *progress;
+};
+
+struct prune_result {
+    uint64_t snapshots;              /* whose roots were deleted */
+    uint64_t deleted, freed;         /* objects, and their bytes */
+    uint64_t marked, marked_bytes;   /* anew */
+    uint64_t waiting, waiting_bytes; /* marked before, and not yet for long enough */
+    uint64_t unmarked, stuck; /* needed again: the mark was taken away; was too old for that */
+    uint64_t objects, bytes;  /* archives and index archives that there were */
+    int64_t next_ns;          /* how long until the first of what waits may go; -1: nothing waits */
+};
+
+int prune_run(const struct prune_options *options, struct prune_result *out, struct err *err);

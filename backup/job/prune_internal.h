@@ -1,0 +1,69 @@
+/*
+ * prune_internal — what the parts of prune share: prune.c (the order of things), prune_survey.c
+ * (what is there, and what becomes of it), prune_marks.c, prune_snapshots.c (what is needed),
+ * prune_delete.c (the second look, and what follows).
+ */
+#pragma once
+
+#include "backup/job/liveness.h"
+#include "backup/job/prune.h"
+#include "backup/job/roster.h"
+
+struct repo;
+
+enum prune_flag {
+    FLAG_THERE = 1,   /* the store has it */
+    FLAG_NAMED = 2,   /* a root or an index names it: it is no running writer's */
+    FLAG_MARKED = 4,  /* … */
+    FLAG_MATURE = 8,  /* … for longer than the grace */
+    FLAG_YOUNG = 16,  /* … for less than half of it, by every clock */
+    FLAG_LIVE = 32,   /* a kept snapshot needs it */
+    FLAG_GRACED = 64, /* a forgotten one that may still come back does */
+    FLAG_DELETE = 128,
+    FLAG_MARK = 256,
+};
+
+/* An archive of any kind, by its number. */
+struct prune_object {
+    uint64_t size;
+    unsigned flags;
+};
+
+enum prune_verdict { PRUNE_KEPT, PRUNE_GRACED, PRUNE_EXPIRED };
+
+struct prune {
+    const struct prune_options *options;
+    struct prune_result *result;
+    struct repo *repo;
+    struct roster roster;
+    enum prune_verdict *verdicts; /* of the roster */
+    struct liveness *kept, *graced;
+    struct prune_object *objects;
+    size_t object_room;
+    struct archive_id *stale; /* marks of what is gone */
+    size_t stale_count, stale_room;
+};
+
+struct prune_object *prune_object(struct prune *prune, uint32_t archive);
+bool prune_is_dead(const struct prune *prune, const struct roster_snapshot *snapshot);
+void prune_tell(const struct prune *prune, enum prune_action action, const char *object,
+                uint64_t size);
+
+/* prune_survey.c */
+int prune_survey(struct prune *prune, struct err *err);
+
+/* prune_marks.c: flags of marked objects; then which marks of what is gone are stale. */
+int prune_look_at_marks(struct prune *prune, struct err *err);
+int prune_choose_stale(struct prune *prune, struct err *err);
+
+/* prune_snapshots.c: verdicts; then what those with one of them need. */
+int prune_judge(struct prune *prune, struct err *err);
+int prune_need_all(struct prune *prune, enum prune_verdict verdict, struct liveness *live,
+                   struct err *err);
+/* What is remembered and not in a roster must really be gone. */
+int prune_check_known(const struct prune *prune, const struct roster *roster, struct err *err);
+int prune_need(struct prune *prune, struct liveness *live, const struct roster_snapshot *snapshot,
+               struct err *err);
+
+/* prune_delete.c */
+int prune_delete(struct prune *prune, struct err *err);

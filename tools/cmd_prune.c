@@ -1,0 +1,265 @@
+/* cmd_prune — give back the room that only forgotten snapshots needed. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/base/progress.h"
+#include "backup/job/prune.h"
+#include "catalog/catalog.h"
+#include "catalog/retention.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/meter.h"
+#include "tools/output.h"
+#include "tools/session.h"
+
+static const struct option_spec options[] = {
+    {"now", 0, NULL, "free at once, alone in a local repository: no grace"},
+    {"grace", 0, "TIME", "how long what was marked stays: 48h ([prune] grace)"},
+    {"wait", 0, "TIME", "how long to wait for who writes, or prunes: 10m"},
+    OPTION_DRY_RUN,
+    {0},
+};
+
+struct pruning {
+    struct app *app;
+    struct session session;
+    struct snapshot_rows rows;
+    struct prune_known *known;
+    struct progress progress;
+    struct prune_options how;
+    struct prune_result result;
+};
+
+static void pruning_clear(struct pruning *pruning)
+{
+    free(pruning->known);
+    snapshot_rows_clear(&pruning->rows);
+    session_close(&pruning->session);
+}
+
+/* ---- what is told ------------------------------------------------------------------------ */
+
+static void tell(void *context, enum prune_action action, const char *object, uint64_t size)
+{
+    static const char *const words[] = {
+        [PRUNE_DELETE] = "delete", [PRUNE_MARK] = "mark", [PRUNE_UNMARK] = "unmark"};
+    const struct pruning *pruning = context;
+    const struct app *app = pruning->app;
+    char text[OUTPUT_SIZE];
+
+    if (!pruning->how.dry_run && !app_flag(app, "verbose"))
+        return;
+    if (!app->json) {
+        printf("%s%-6s  %8s  %s\n", pruning->how.dry_run ? "would " : "", words[action],
+               output_size(size, text), object);
+        return;
+    }
+    struct json_object *line = json_object_new_object();
+    json_object_object_add(line, "action", json_object_new_string(words[action]));
+    json_object_object_add(line, "object", json_object_new_string(object));
+    json_object_object_add(line, "bytes", output_json_number(size));
+    output_json(line);
+}
+
+/* When the next prune will find something to free: what waits now, else what was marked now. */
+static bool find_next(const struct pruning *pruning, int64_t *out_ns)
+{
+    const struct prune_result *result = &pruning->result;
+    int64_t left = result->waiting > 0 && result->next_ns >= 0 ? result->next_ns : INT64_MAX;
+
+    if (result->marked > 0 && pruning->how.grace_ns < left)
+        left = pruning->how.grace_ns;
+    *out_ns = pruning->how.now.time_ns + (left == INT64_MAX ? 0 : left);
+    return left != INT64_MAX;
+}
+
+static void print_summary(const struct pruning *pruning)
+{
+    const struct prune_result *result = &pruning->result;
+    bool dry = pruning->how.dry_run;
+    char bytes[OUTPUT_SIZE], snapshots[OUTPUT_SIZE], objects[OUTPUT_SIZE], date[CLOCK_TEXT_SIZE];
+    int64_t next;
+
+    console_line("%s %s: %s, %s", dry ? "would free" : "freed", output_size(result->freed, bytes),
+                 output_count(result->snapshots, "snapshot", snapshots),
+                 output_count(result->deleted, "object", objects));
+    if (find_next(pruning, &next)) {
+        clock_format_local(next, date);
+        console_line("%s more in %s, marked: by the next prune after %s",
+                     output_size(result->marked_bytes + result->waiting_bytes, bytes),
+                     output_count(result->marked + result->waiting, "object", objects), date);
+    }
+    if (result->stuck > 0)
+        console_line("%s needed again, under a mark too old to be taken away: kept, and stored "
+                     "again by the next backup that has what is in it",
+                     output_count(result->stuck, "object", objects));
+}
+
+static void print_json(const struct pruning *pruning)
+{
+    const struct prune_result *result = &pruning->result;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {
+        {"snapshots", result->snapshots},
+        {"deleted", result->deleted},
+        {"freed", result->freed},
+        {"marked", result->marked},
+        {"marked_bytes", result->marked_bytes},
+        {"waiting", result->waiting},
+        {"waiting_bytes", result->waiting_bytes},
+        {"unmarked", result->unmarked},
+        {"stuck", result->stuck},
+        {"objects", result->objects},
+        {"bytes", result->bytes},
+    };
+    struct json_object *object = json_object_new_object();
+    int64_t next;
+
+    json_object_object_add(object, "dry_run", json_object_new_boolean(pruning->how.dry_run));
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        json_object_object_add(object, numbers[i].name, output_json_number(numbers[i].value));
+    json_object_object_add(object, "next",
+                           find_next(pruning, &next) ? output_json_time(next) : NULL);
+    output_json(object);
+}
+
+/* ---- what this host knows ---------------------------------------------------------------- */
+
+static int64_t believed(void *context, int64_t time_ns)
+{
+    const struct pruning *pruning = context;
+
+    return retention_since(pruning->rows.at, pruning->rows.count, pruning->how.now.time_ns,
+                           time_ns);
+}
+
+/* What somebody took away may be put back, and would then need what is deleted now. */
+static int check_losses(struct pruning *pruning, struct err *err)
+{
+    CLEANUP(strings_clear) struct strings losses = {0};
+    int r = catalog_losses(pruning->session.catalog, &losses, err);
+
+    if (r < 0 || losses.count == 0)
+        return r;
+    app_hint(pruning->app, "`yester forget` what is not to come back, or take all as it is: "
+                           "`yester catalog rebuild --accept-losses`");
+    return err_set(err, ERR_CORRUPT, "nothing is deleted: %s", losses.at[0]);
+}
+
+static int look_at_rows(struct pruning *pruning, struct err *err)
+{
+    int r = catalog_all_snapshots(pruning->session.catalog, NULL, &pruning->rows, err);
+
+    if (r < 0)
+        return r;
+    pruning->known = calloc(pruning->rows.count + 1, sizeof(*pruning->known));
+    if (!pruning->known)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < pruning->rows.count; i++) {
+        const struct snapshot_row *row = &pruning->rows.at[i];
+        struct prune_known *known = &pruning->known[i];
+
+        memcpy(known->name, row->name, sizeof(known->name));
+        known->revision = row->revision;
+        known->dead = row->forgotten && !row->held;
+    }
+    pruning->how.known = pruning->known;
+    pruning->how.known_count = pruning->rows.count;
+    return 0;
+}
+
+/* ---- the command ------------------------------------------------------------------------- */
+
+static void set_up(struct pruning *pruning)
+{
+    struct clock *clock = clock_system();
+
+    pruning->how.blocks = pruning->session.blocks;
+    pruning->how.now = (struct marks_moment){
+        .time_ns = clock->now_ns(clock), .boot = clock_boot(), .boot_ns = clock_boot_ns()};
+    pruning->how.grace_ns = (int64_t)config_number(&pruning->app->config, SET_PRUNE_GRACE);
+    pruning->how.at_once = app_flag(pruning->app, "now");
+    pruning->how.dry_run = app_flag(pruning->app, "dry-run");
+    pruning->how.believed = believed;
+    pruning->how.tell = tell;
+    pruning->how.context = pruning;
+    pruning->how.progress = &pruning->progress;
+}
+
+/* What was deleted is told also where the rest failed. */
+static int work(struct pruning *pruning, struct err *err)
+{
+    struct app *app = pruning->app;
+    struct err later;
+    int r = meter_start(&pruning->progress, app->quiet, err);
+
+    if (r < 0)
+        return r;
+    r = prune_run(&pruning->how, &pruning->result, err);
+    meter_stop();
+    if (r == 0 || pruning->result.deleted + pruning->result.marked > 0) {
+        if (app->json)
+            print_json(pruning);
+        else if (!app->quiet)
+            print_summary(pruning);
+    }
+    if (r < 0 && (err->cause == ENOSPC || err->cause == EDQUOT))
+        app_hint(app, "what may go could not even be marked; `yester prune --now` frees without "
+                      "writing");
+    /* What is gone is gone from the catalog, too; it catches up anyhow. */
+    if (pruning->result.deleted > 0 && !pruning->how.dry_run &&
+        catalog_sync(pruning->session.catalog, true, &later) < 0)
+        console_say("catalog: %s; the next command catches up", later.text);
+    return r;
+}
+
+static int run(struct app *app, struct err *err)
+{
+    CLEANUP(pruning_clear)
+    struct pruning pruning = {.app = app};
+    bool alone = app_flag(app, "now") && !app_flag(app, "dry-run");
+    const char *wait = app_text(app, "wait");
+    uint64_t patience = 0;
+    int r = wait ? config_parse_time(wait, &patience, err) : 0;
+
+    if (r < 0)
+        return err_context(err, "--wait");
+    pruning.session.locked = alone ? LOCK_ALONE : LOCK_SHARED;
+    pruning.session.patience_ns = wait && patience == 0 ? 1 : (int64_t)patience;
+    r = session_open(app, SESSION_SNAPSHOTS, &pruning.session, err);
+    if (r == 0)
+        r = session_blocks(&pruning.session, LOOK_CACHE, err);
+    if (r == 0)
+        r = check_losses(&pruning, err);
+    if (r == 0)
+        r = look_at_rows(&pruning, err);
+    if (r < 0)
+        return r;
+    set_up(&pruning);
+    return work(&pruning, err);
+}
+
+const struct command command_prune = {
+    .name = "prune",
+    .arguments = "",
+    .summary = "give back the room that only forgotten snapshots needed",
+    .examples = "  yester prune --dry-run               what would go, and how much it is\n"
+                "  yester forget && yester prune        from cron, beside backups and mounts\n"
+                "  yester prune --now                   the disk is full\n",
+    .details = "What no snapshot needs any more is marked, and deleted by the first prune after "
+               "the grace (48h): so a\nbackup that runs meanwhile, on whatever host, is told, "
+               "and `yester unforget` still helps.  It may be\ninterrupted at any moment.  Nothing "
+               "is deleted while a snapshot that is kept cannot be read (exit status\n4).\n"
+               "--now deletes at once what is forgotten.  It works alone, in a local directory: "
+               "it waits until nobody\nwrites (exit status 11: somebody did not end), and who "
+               "would write waits for it.  It writes nothing, so\nit helps on a full disk.\n",
+    .options = options,
+    .run = run,
+};
