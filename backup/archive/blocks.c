@@ -1,15 +1,16 @@
 #include "backup/archive/blocks.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backup/archive/block.h"
+#include "backup/archive/blocks_internal.h"
 #include "backup/archive/entry.h"
 #include "backup/archive/idtable.h"
 #include "backup/archive/reader.h"
 #include "backup/archive/readers.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/archive/writer.h"
 #include "backup/base/cleanup.h"
@@ -18,28 +19,8 @@
 enum {
     OPEN_MEMORY = 16 * 1024 * 1024,
     OPEN_COUNT = 400,
-    IDLE_CODECS = 16,
     FETCH_MAX = 4 * 1024 * 1024, /* of a prefetch, at once */
     DECODING_LEVEL = 1,          /* any: these codecs never encode */
-};
-
-struct blocks {
-    struct repo *repo; /* these are fixed when it is made */
-    struct blockcache *cache;
-    struct readers *readers;
-    void (*watch)(void *context, struct place place);
-    void *watch_context;
-
-    pthread_mutex_t lock; /* guards what follows */
-    struct codec *idle[IDLE_CODECS];
-    size_t idle_count;
-};
-
-/* A block in its archive, which is held open. */
-struct located {
-    uint32_t archive;
-    const struct reader *reader;
-    size_t number;
 };
 
 struct blocks *blocks_new(struct repo *repo, size_t cache_bytes)
@@ -137,25 +118,6 @@ void blocks_release(struct blocks *blocks, uint32_t archive, const struct reader
     readers_release(blocks->readers, archive);
 }
 
-/* The block that a place is in.  Here, and only here, a place whose archive is gone can be looked
- * up elsewhere. */
-static int blocks_locate(struct blocks *blocks, struct place place, struct located *out,
-                         struct err *err)
-{
-    struct located found = {.archive = place.archive};
-    int r = readers_acquire(blocks->readers, place.archive, &found.reader, err);
-
-    if (r < 0)
-        return r;
-    r = reader_find(found.reader, place.raw, &found.number, err);
-    if (r < 0) {
-        readers_release(blocks->readers, place.archive);
-        return r;
-    }
-    *out = found;
-    return 0;
-}
-
 static uint64_t key_of(const struct located *located)
 {
     return (uint64_t)located->archive << 32 | located->number;
@@ -209,15 +171,15 @@ static int load_block(void *context, uint64_t key, struct block **out, struct er
     return 0;
 }
 
-/* From `raw` on; takes the reference. */
-static struct slice slice_of(struct block *block, const struct located *located, uint32_t raw)
+/* From there on; takes the reference. */
+static struct slice slice_of(struct block *block, const struct located *located)
 {
-    size_t skip = raw - reader_block(located->reader, located->number)->raw;
+    size_t skip = located->raw - reader_block(located->reader, located->number)->raw;
 
     return (struct slice){.block = block, .data = block->data + skip, .size = block->size - skip};
 }
 
-int blocks_get(struct blocks *blocks, struct place place, struct slice *out, struct err *err)
+static int get_once(struct blocks *blocks, struct place place, struct slice *out, struct err *err)
 {
     struct located located;
     struct loading loading = {.blocks = blocks, .located = &located};
@@ -228,25 +190,34 @@ int blocks_get(struct blocks *blocks, struct place place, struct slice *out, str
         return r;
     r = blockcache_get(blocks->cache, key_of(&located), load_block, &loading, &block, err);
     if (r == 0)
-        *out = slice_of(block, &located, place.raw);
+        *out = slice_of(block, &located);
     readers_release(blocks->readers, located.archive);
+    return r;
+}
+
+int blocks_get(struct blocks *blocks, struct place place, struct slice *out, struct err *err)
+{
+    uint64_t seen = remap_generation(blocks->repo);
+    int r = get_once(blocks, place, out, err);
+    struct err ignored;
+
+    /* It can go away while it is open. */
+    if (r == -ERR_NOT_FOUND && remap_look_again(blocks->repo, place.archive, seen, &ignored) == 1)
+        r = get_once(blocks, place, out, err);
     return r;
 }
 
 int blocks_peek(struct blocks *blocks, struct place place, struct slice *out)
 {
-    struct located located = {.archive = place.archive};
-    struct block *block = NULL;
-    struct err err;
+    struct located located;
+    struct block *block;
 
-    located.reader = readers_peek(blocks->readers, place.archive);
-    if (!located.reader)
+    if (!blocks_locate_open(blocks, place, &located))
         return 0;
-    if (reader_find(located.reader, place.raw, &located.number, &err) == 0)
-        block = blockcache_peek(blocks->cache, key_of(&located));
+    block = blockcache_peek(blocks->cache, key_of(&located));
     if (block)
-        *out = slice_of(block, &located, place.raw);
-    readers_release(blocks->readers, place.archive);
+        *out = slice_of(block, &located);
+    readers_release(blocks->readers, located.archive);
     return block ? 1 : 0;
 }
 
@@ -319,12 +290,12 @@ static void fetch_run(struct blocks *blocks, struct located at, size_t count, si
 
 void blocks_prefetch(struct blocks *blocks, struct place place, size_t count)
 {
-    uint64_t end = (uint64_t)place.raw + count;
     struct located at;
     struct err err;
 
     if (blocks_locate(blocks, place, &at, &err) < 0)
         return;
+    uint64_t end = (uint64_t)at.raw + count;
     while (at.number < reader_blocks(at.reader) && reader_block(at.reader, at.number)->raw < end) {
         size_t bytes;
         size_t run = run_length(blocks, at, end, &bytes);

@@ -2,16 +2,18 @@
  * blocks — decoded content by place: open archives, a cache, and how to fill it.
  *
  * Everything that reads a repository's trees and files goes through here: mount, restore, verify,
- * the backup's look at the snapshot before. A bounded number of archives is kept open (by memory),
+ * the backup's look at the snapshot before. Content that was moved to another archive (remap.h) is
+ * found there, also while a mount stands. A bounded number of archives is kept open (by memory),
  * decoded blocks in a blockcache.
  *
  * Ownership: a struct slice holds a reference to its block; slice_clear() lets it go.
  * Threads:   any call from any thread.
- * Errors:    ERR_CORRUPT and ERR_NOT_FOUND (an archive is gone) name archive and block; store
- * errors.
+ * Errors:    ERR_CORRUPT and ERR_NOT_FOUND (an archive is gone, and its content was not moved) name
+ * archive and block; store errors.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,7 +47,18 @@ int blocks_read(struct blocks *blocks, struct place place, void *out, size_t cou
 /* Decodes what covers [place, place + count) into the cache, neighbours fetched together; errors
  * are left to who reads. */
 void blocks_prefetch(struct blocks *blocks, struct place place, size_t count);
-/* An open archive, shared: give it back with blocks_release(). */
+/* Where content lies by now: `place` itself, or where it was moved as far as is known (who wants to
+ * know of all calls remap_refresh() first).  *out_length of `length` bytes lie together from there
+ * on, as far as the remap is concerned. */
+int blocks_where(struct blocks *blocks, struct place place, uint64_t length, struct place *out,
+                 uint64_t *out_length, struct err *err);
+/* Whether all of the `length` bytes from `place` on were moved, and are in blocks of archives that
+ * are there and suit; `found` is told each of those archives, also when it is false in the end. */
+bool blocks_moved(struct blocks *blocks, struct place place, uint64_t length,
+                  bool (*suits)(void *context, uint32_t archive),
+                  void (*found)(void *context, uint32_t archive), void *context);
+/* An open archive, shared: give it back with blocks_release().  The archive itself: what was moved
+ * out of it is elsewhere. */
 int blocks_acquire(struct blocks *blocks, uint32_t archive, const struct reader **out,
                    struct err *err);
 void blocks_release(struct blocks *blocks, uint32_t archive, const struct reader *reader);

@@ -60,6 +60,20 @@ int entry_prepare_block(struct block *block, struct idtable *ids, struct err *er
     return 0;
 }
 
+size_t entry_references(const struct block *block)
+{
+    return load_le16(block->data + block->size - TABLE_COUNT_SIZE);
+}
+
+uint32_t entry_reference(const struct block *block, size_t index)
+{
+    size_t from_end = TABLE_COUNT_SIZE + (entry_references(block) - index) * TABLE_SLOT_SIZE;
+    uint32_t number;
+
+    memcpy(&number, block->data + block->size - from_end, sizeof(number));
+    return number;
+}
+
 int entry_ref(const struct block *block, uint64_t index, uint64_t raw, struct place *out,
               struct err *err)
 {

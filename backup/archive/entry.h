@@ -103,6 +103,9 @@ uint32_t entry_st_mode(const struct entry *entry);
 /* Checks the table at the end of a metadata block and puts archive numbers in it; once, before the
  * block is shared. */
 int entry_prepare_block(struct block *block, struct idtable *ids, struct err *err);
+/* Of a prepared block: how many archives its table has, and the number of one of them. */
+size_t entry_references(const struct block *block);
+uint32_t entry_reference(const struct block *block, size_t index);
 /* The items' part of a prepared block. */
 size_t entry_items_size(const struct block *block);
 /* Resolves a ref read from a prepared block. */

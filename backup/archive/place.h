@@ -23,6 +23,7 @@ enum archive_kind {
     ARCHIVE_METADATA = 2,
     ARCHIVE_ROOT = 3,
     ARCHIVE_INDEX = 4,
+    ARCHIVE_REMAP = 5,
     ARCHIVE_NOTE = 9,
 };
 

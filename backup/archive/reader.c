@@ -289,6 +289,15 @@ int reader_decode_fetched(const struct reader *reader, struct codec *codec, size
     return r;
 }
 
+int reader_open_block(const struct reader *reader, size_t number, const uint8_t *stored,
+                      uint8_t *out, struct err *err)
+{
+    int r = part_open(&reader->key, PART_BLOCK, number, stored, reader->blocks[number].stored_size,
+                      out, err);
+
+    return r < 0 ? err_context(err, "%s: block %zu", reader->name, number) : 0;
+}
+
 int reader_fetch(const struct reader *reader, size_t first, size_t count, uint8_t *out,
                  struct err *err)
 {

@@ -48,6 +48,10 @@ int reader_decode(const struct reader *reader, struct codec *codec, size_t numbe
 /* The same from the stored bytes of this block, which the caller fetched. */
 int reader_decode_fetched(const struct reader *reader, struct codec *codec, size_t number,
                           const uint8_t *stored, uint8_t *out, struct err *err);
+/* Opens the stored bytes of one block without decoding them: `out` gets stored_size - SEAL_TAG_SIZE
+ * bytes, codec byte and content. */
+int reader_open_block(const struct reader *reader, size_t number, const uint8_t *stored,
+                      uint8_t *out, struct err *err);
 /* The stored bytes of `count` blocks in one piece; block_info.offset tells where each begins. */
 int reader_fetch(const struct reader *reader, size_t first, size_t count, uint8_t *out,
                  struct err *err);

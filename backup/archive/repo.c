@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backup/archive/idtable.h"
+#include "backup/archive/remap.h"
 #include "backup/base/buf.h"
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
@@ -174,6 +175,7 @@ void repo_free(struct repo *repo)
 {
     if (!repo)
         return;
+    remap_free(repo->remap);
     idtable_free(repo->ids);
     keyring_free(repo->keyring);
     keyring_free(repo->later);
@@ -204,7 +206,8 @@ static int repo_alloc(struct store *store, struct repo **out, struct err *err)
     repo->store = store;
     pthread_mutex_init(&repo->lock, NULL);
     repo->ids = idtable_new();
-    if (!repo->ids) {
+    repo->remap = remap_new();
+    if (!repo->ids || !repo->remap) {
         repo_free(repo);
         return err_set(err, ERR_NOMEM, "no memory for a repository");
     }
@@ -285,6 +288,7 @@ void repo_object_name(enum archive_kind kind, const struct archive_id *id,
     const char *folder = kind == ARCHIVE_METADATA ? "meta"
                          : kind == ARCHIVE_INDEX  ? "index"
                          : kind == ARCHIVE_ROOT   ? "snapshots"
+                         : kind == ARCHIVE_REMAP  ? "remap"
                          : kind == ARCHIVE_NOTE   ? "notes"
                                                   : "data";
     char hex[2 * ARCHIVE_ID_SIZE + 1];

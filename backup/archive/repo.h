@@ -2,7 +2,8 @@
  * repo — an open repository: its store, its keys, and the numbers of its archives.
  *
  * Ownership: owns the store and the keyring given to it, also when repo_open() fails.
- * Threads:   immutable once open, but for the idtable, which locks itself, and later keys.
+ * Threads:   immutable once open, but for the idtable and the remap, which lock themselves, and
+ * later keys.
  * Errors:    ERR_NO_REPOSITORY, ERR_WRONG_KEY, ERR_CORRUPT, ERR_EXISTS (repo_create over one that
  * is there), store errors.
  */
@@ -19,6 +20,7 @@ struct err;
 struct header;
 struct idtable;
 struct part_key;
+struct remap;
 struct store;
 
 enum { OBJECT_NAME_SIZE = 80 };
@@ -27,6 +29,7 @@ struct repo {
     struct store *store;
     struct keyring *keyring;
     struct idtable *ids;
+    struct remap *remap; /* where content was moved */
     uint8_t id[REPO_ID_SIZE];
     pthread_mutex_t lock;
     struct keyring *later; /* what others rotated to since the keyring was opened; NULL: nothing */
@@ -45,7 +48,7 @@ void repo_freep(struct repo **repo);
 /* Where it is, as the user wrote it. */
 const char *repo_location(const struct repo *repo);
 
-/* "data/…", "meta/…", "index/…" for an archive of that kind. */
+/* "data/…", "meta/…", "index/…", "remap/…" for an archive of that kind. */
 void repo_object_name(enum archive_kind kind, const struct archive_id *id,
                       char out[OBJECT_NAME_SIZE]);
 /* The objects of key management of this repository's store, for keyring_add() and _remove(). */

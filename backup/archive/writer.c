@@ -82,12 +82,10 @@ uint32_t writer_archive(const struct writer *writer)
     return writer->number;
 }
 
-/* Whether the format allows it; locked. */
-static bool fits(const struct writer *writer, size_t raw_size, size_t chunks)
+/* Whether the format allows it, at raw offset `at`; locked. */
+static bool fits(const struct writer *writer, uint32_t at, size_t raw_size, size_t chunks)
 {
-    uint32_t raw_end = toc_raw_end(writer->blocks, writer->block_count);
-
-    return writer->block_count < ARCHIVE_BLOCKS_MAX && raw_size <= UINT32_MAX - raw_end &&
+    return writer->block_count < ARCHIVE_BLOCKS_MAX && raw_size <= UINT32_MAX - at &&
            chunks <= ARCHIVE_CHUNKS_MAX - writer->chunk_count;
 }
 
@@ -96,9 +94,26 @@ bool writer_has_room(struct writer *writer, size_t raw_size, size_t chunks)
     uint64_t close = writer->header.kind == ARCHIVE_DATA ? DATA_SIZE_CLOSE : OTHER_SIZE_CLOSE;
 
     pthread_mutex_lock(&writer->lock);
-    bool room = fits(writer, raw_size, chunks) &&
+    uint32_t raw_end = toc_raw_end(writer->blocks, writer->block_count);
+    bool room = fits(writer, raw_end, raw_size, chunks) &&
                 toc_stored_end(writer->blocks, writer->block_count) < close &&
                 writer->reference_count + REFERENCES_OF_A_BLOCK <= ARCHIVE_CHUNKS_MAX;
+    pthread_mutex_unlock(&writer->lock);
+    return room;
+}
+
+bool writer_fits(struct writer *writer, const struct writer_load *load)
+{
+    uint64_t close = writer->header.kind == ARCHIVE_DATA ? DATA_SIZE_CLOSE : OTHER_SIZE_CLOSE;
+
+    pthread_mutex_lock(&writer->lock);
+    bool empty = writer->block_count == 0;
+    uint64_t stored_end = toc_stored_end(writer->blocks, writer->block_count);
+    bool room = load->blocks <= ARCHIVE_BLOCKS_MAX - writer->block_count &&
+                load->chunks <= ARCHIVE_CHUNKS_MAX - writer->chunk_count &&
+                load->references <= ARCHIVE_CHUNKS_MAX - writer->reference_count &&
+                load->raw <= UINT32_MAX - toc_raw_end(writer->blocks, writer->block_count) &&
+                (empty || (stored_end < close && load->stored <= close - stored_end));
     pthread_mutex_unlock(&writer->lock);
     return room;
 }
@@ -131,11 +146,12 @@ static int grow(void *array, size_t *capacity, size_t count, size_t extra, size_
     return 0;
 }
 
-/* The block's number and offsets, and its chunks into the table; locked. */
+/* The block's number and offset, and its chunks into the table; block->raw is set already.
+ * Locked. */
 static int take_place(struct writer *writer, struct block_info *block, struct chunk *chunks,
                       size_t count, struct err *err)
 {
-    if (!fits(writer, block->raw_size, count))
+    if (!fits(writer, block->raw, block->raw_size, count))
         return err_set(err, ERR_TOO_LARGE, "the archive is full");
     int r = grow(&writer->blocks, &writer->block_capacity, writer->block_count, 1,
                  sizeof(*writer->blocks), err);
@@ -144,7 +160,6 @@ static int take_place(struct writer *writer, struct block_info *block, struct ch
                  sizeof(*writer->chunks), err);
     if (r < 0)
         return r;
-    block->raw = toc_raw_end(writer->blocks, writer->block_count);
     block->offset = toc_stored_end(writer->blocks, writer->block_count);
     writer->blocks[writer->block_count++] = *block;
     for (size_t i = 0; i < count; i++) {
@@ -204,6 +219,26 @@ static void mark_broken(struct writer *writer)
     pthread_mutex_unlock(&writer->lock);
 }
 
+/* `at` is its raw offset; NULL: where the block before ends. */
+static int append_plain(struct writer *writer, struct codec *codec, const uint32_t *at,
+                        struct block_info *block, uint8_t *plain, const uint8_t *raw,
+                        struct chunk *chunks, size_t count, struct err *err)
+{
+    pthread_mutex_lock(&writer->lock);
+    size_t number = writer->block_count;
+    uint32_t raw_end = toc_raw_end(writer->blocks, number);
+    block->raw = at ? *at : raw_end;
+    assert(block->raw >= raw_end);
+    int r = take_place(writer, block, chunks, count, err);
+    pthread_mutex_unlock(&writer->lock);
+    if (r < 0)
+        return r;
+    r = put_block(writer, codec, block, number, plain, raw, err);
+    if (r < 0)
+        mark_broken(writer);
+    return r;
+}
+
 int writer_append(struct writer *writer, struct codec *codec, const uint8_t *raw, size_t raw_size,
                   struct chunk *chunks, size_t count, uint32_t *out_raw, uint32_t *out_stored,
                   struct err *err)
@@ -218,22 +253,25 @@ int writer_append(struct writer *writer, struct codec *codec, const uint8_t *raw
     if (r < 0)
         return r;
     block.stored_size = (uint32_t)(plain_size + SEAL_TAG_SIZE);
-
-    pthread_mutex_lock(&writer->lock);
-    size_t number = writer->block_count;
-    r = take_place(writer, &block, chunks, count, err);
-    pthread_mutex_unlock(&writer->lock);
+    r = append_plain(writer, codec, NULL, &block, plain, raw, chunks, count, err);
     if (r < 0)
         return r;
-
-    r = put_block(writer, codec, &block, number, plain, raw, err);
-    if (r < 0) {
-        mark_broken(writer);
-        return r;
-    }
     *out_raw = block.raw;
     *out_stored = block.stored_size;
     return 0;
+}
+
+int writer_append_encoded(struct writer *writer, struct codec *codec, uint32_t at, uint8_t *plain,
+                          size_t plain_size, const uint8_t *raw, size_t raw_size,
+                          struct chunk *chunks, size_t count, struct err *err)
+{
+    struct block_info block = {.raw_size = (uint32_t)raw_size,
+                               .stored_size = (uint32_t)(plain_size + SEAL_TAG_SIZE)};
+
+    assert(raw_size > 0 && raw_size <= BLOCK_RAW_MAX);
+    assert(plain_size > 1 && plain_size <= raw_size + 1);
+    assert_chunks(chunks, count, raw_size);
+    return append_plain(writer, codec, &at, &block, plain, raw, chunks, count, err);
 }
 
 static int set_referred(struct writer *writer, uint32_t archive, struct err *err)

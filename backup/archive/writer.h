@@ -57,6 +57,21 @@ int writer_append(struct writer *writer, struct codec *codec, const uint8_t *raw
                   struct chunk *chunks, size_t count, uint32_t *out_raw, uint32_t *out_stored,
                   struct err *err);
 
+/* What is about to be moved into an archive. */
+struct writer_load {
+    uint64_t stored, raw; /* bytes of its blocks; how far it reaches in the raw space */
+    size_t blocks, chunks, references;
+};
+/* Whether all of it still fits below the size at which an archive is closed; into an empty one goes
+ * whatever the format allows. */
+bool writer_fits(struct writer *writer, const struct writer_load *load);
+/* A block that was encoded before: `plain` is its codec byte and content, with room for a tag
+ * behind it, and must decode to `raw`.  It begins at raw offset `at`, not before writer_raw_end();
+ * its chunks' `raw` are within it, as for writer_append(). */
+int writer_append_encoded(struct writer *writer, struct codec *codec, uint32_t at, uint8_t *plain,
+                          size_t plain_size, const uint8_t *raw, size_t raw_size,
+                          struct chunk *chunks, size_t count, struct err *err);
+
 /* Metadata: the raw offset that the next block will have, and an archive that a block refers to. */
 uint32_t writer_raw_end(struct writer *writer);
 int writer_refer(struct writer *writer, uint32_t archive, struct err *err);

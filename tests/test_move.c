@@ -1,0 +1,384 @@
+#include "backup/archive/move.h"
+
+#include <stdio.h>
+
+#include "backup/archive/blocks.h"
+#include "backup/archive/idtable.h"
+#include "backup/archive/reader.h"
+#include "backup/archive/remap.h"
+#include "backup/archive/repo.h"
+#include "backup/archive/writer.h"
+#include "backup/base/buf.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/crypto/digest.h"
+#include "backup/store/store.h"
+#include "tests/harness/cmocka.h"
+#include "tests/harness/temprepo.h"
+
+enum { BLOCKS = 37, BLOCK_SIZE = 5003, RAW_SIZE = BLOCKS * BLOCK_SIZE, SOURCES = 9 };
+
+static uint8_t byte_at(uint32_t archive, size_t raw)
+{
+    return (uint8_t)(raw * 2654435761U >> 13 ^ archive * 37 ^ (raw / BLOCK_SIZE) * 11);
+}
+
+/* The bytes of one of an archive's blocks, and its two chunks. */
+static void make_block(struct repo *repo, uint32_t archive, size_t block, uint8_t *raw,
+                       struct chunk chunks[2])
+{
+    static const uint32_t lengths[2] = {1200, BLOCK_SIZE - 1200};
+    uint32_t at = 0;
+
+    for (size_t i = 0; i < BLOCK_SIZE; i++)
+        raw[i] = byte_at(archive, block * BLOCK_SIZE + i);
+    for (size_t i = 0; i < 2; i++) {
+        chunks[i] = (struct chunk){.length = lengths[i], .raw = at};
+        digest_bytes(keyring_id_key(repo->keyring), raw + at, lengths[i], chunks[i].id);
+        at += lengths[i];
+    }
+}
+
+static uint32_t write_archive(struct repo *repo)
+{
+    CLEANUP(codec_freep) struct codec *codec = codec_new(1);
+    uint8_t raw[BLOCK_SIZE];
+    struct chunk chunks[2];
+    struct writer *writer;
+    struct writer_result result;
+    uint32_t at, stored;
+    struct err err;
+
+    assert_int_equal(writer_new(repo, ARCHIVE_DATA, &writer, &err), 0);
+    for (size_t block = 0; block < BLOCKS; block++) {
+        make_block(repo, writer_archive(writer), block, raw, chunks);
+        assert_int_equal(
+            writer_append(writer, codec, raw, BLOCK_SIZE, chunks, 2, &at, &stored, &err), 0);
+    }
+    assert_int_equal(writer_commit(writer, NULL, NULL, &result, &err), 0);
+    return result.archive;
+}
+
+static void remove_archive(struct repo *repo, uint32_t archive)
+{
+    char name[OBJECT_NAME_SIZE];
+    struct err err;
+
+    repo_object_name(idtable_kind(repo->ids, archive), idtable_id(repo->ids, archive), name);
+    assert_int_equal(store_remove(repo->store, name, &err), 0);
+}
+
+struct moved {
+    unsigned archives;
+    struct archive_id last;
+    struct chunk *chunks;
+    size_t chunk_count;
+};
+
+static int note_done(void *context, const struct writer_result *archive, const void *index,
+                     size_t size, struct err *err)
+{
+    struct moved *moved = context;
+    struct index_record record;
+    const uint8_t *at = index;
+    size_t need;
+
+    assert_int_equal(index_record_parse(&at, at + size, &record, &need, err), 0);
+    assert_int_equal(need, 0);
+    assert_true(archive_id_equal(&record.id, &archive->id));
+    free(moved->chunks);
+    assert_int_equal(index_record_chunks(&record, &moved->chunks, &moved->chunk_count, err), 0);
+    moved->last = archive->id;
+    moved->archives++;
+    return 0;
+}
+
+static uint32_t random_below(uint32_t *seed, uint32_t bound)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return (*seed >> 8) % bound;
+}
+
+/* Moves what is live of each; publishes; and takes the old ones away if that is wanted. */
+static void compact(struct repo *repo, const uint32_t *archives, uint8_t live[][(BLOCKS + 7) / 8],
+                    size_t count, struct moved *moved)
+{
+    struct mover *mover;
+    const struct remap_entry *entries;
+    size_t entry_count;
+    struct err err;
+
+    assert_int_equal(mover_new(repo, ARCHIVE_DATA, note_done, moved, &mover, &err), 0);
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP(reader_closep) struct reader *reader = NULL;
+        assert_int_equal(reader_open(repo, ARCHIVE_DATA, idtable_id(repo->ids, archives[i]), NULL,
+                                     &reader, &err),
+                         0);
+        assert_int_equal(mover_add(mover, reader, live ? live[i] : NULL, &err), 0);
+    }
+    assert_int_equal(mover_finish(mover, &err), 0);
+    entries = mover_entries(mover, &entry_count);
+    assert_int_equal(remap_publish(repo, entries, entry_count, NULL, NULL, NULL, &err), 0);
+    mover_free(mover);
+}
+
+static bool is_live(const uint8_t *live, size_t block)
+{
+    return live[block / 8] >> block % 8 & 1;
+}
+
+/* Reads every block at its old place, and runs of live ones across blocks. */
+static void check_places(struct repo *repo, uint32_t archive, uint32_t looks_like,
+                         const uint8_t *live)
+{
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(repo, 1 << 20);
+    static uint8_t got[2 * BLOCK_SIZE];
+    struct err err;
+
+    for (size_t block = 0; block < BLOCKS; block++) {
+        struct place place = {archive, (uint32_t)(block * BLOCK_SIZE)};
+        bool pair = block + 1 < BLOCKS && is_live(live, block + 1);
+        size_t size = pair ? 2 * BLOCK_SIZE : BLOCK_SIZE;
+        int r = blocks_read(blocks, place, got, size, &err);
+        if (!is_live(live, block)) {
+            assert_true(r == -ERR_CORRUPT || r == -ERR_NOT_FOUND);
+            continue;
+        }
+        assert_int_equal(r, 0);
+        for (size_t i = 0; i < size; i++)
+            assert_int_equal(got[i], byte_at(looks_like, place.raw + i));
+    }
+}
+
+static void random_subsets_of_several_archives_are_found_at_their_old_places(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    uint8_t live[SOURCES][(BLOCKS + 7) / 8];
+    uint32_t archives[SOURCES], seed = 7;
+    struct moved moved = {0};
+
+    (void)state;
+    for (size_t i = 0; i < SOURCES; i++) {
+        archives[i] = write_archive(temp.repo);
+        for (size_t block = 0; block < sizeof(live[i]); block++)
+            live[i][block] = (uint8_t)random_below(&seed, 256);
+        if (i == 3)
+            memset(live[i], 0, sizeof(live[i]));
+    }
+    compact(temp.repo, archives, live, SOURCES, &moved);
+    assert_int_equal(moved.archives, 1);
+    for (size_t i = 0; i < SOURCES; i++)
+        remove_archive(temp.repo, archives[i]);
+    for (size_t i = 0; i < SOURCES; i++) {
+        if (i == 3)
+            continue;
+        check_places(temp.repo, archives[i], archives[i], live[i]);
+        /* Nobody has told this one: it misses an archive and looks. */
+        CLEANUP(repo_freep) struct repo *other = temprepo_open_again(&temp);
+        uint32_t number;
+        struct err err;
+        assert_int_equal(idtable_number(other->ids, idtable_id(temp.repo->ids, archives[i]),
+                                        ARCHIVE_DATA, &number, &err),
+                         0);
+        check_places(other, number, archives[i], live[i]);
+    }
+    free(moved.chunks);
+}
+
+static void the_chunk_table_has_the_chunks_of_live_blocks_where_they_are_now(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    uint8_t live[2][(BLOCKS + 7) / 8] = {{0x22, 0x80}, {0x01, 0, 0, 0x11}};
+    uint32_t archives[2] = {write_archive(temp.repo), write_archive(temp.repo)}, number;
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(temp.repo, 1 << 20);
+    uint8_t bytes[BLOCK_SIZE], id[DIGEST_SIZE];
+    struct moved moved = {0};
+    struct err err;
+
+    (void)state;
+    compact(temp.repo, archives, live, 2, &moved);
+    assert_int_equal(moved.chunk_count, 12);
+    assert_int_equal(idtable_number(temp.repo->ids, &moved.last, ARCHIVE_DATA, &number, &err), 0);
+    for (size_t i = 0; i < moved.chunk_count; i++) {
+        const struct chunk *chunk = &moved.chunks[i];
+        struct place place = {number, chunk->raw};
+        assert_int_equal(blocks_read(blocks, place, bytes, chunk->length, &err), 0);
+        digest_bytes(keyring_id_key(temp.repo->keyring), bytes, chunk->length, id);
+        assert_memory_equal(id, chunk->id, sizeof(id));
+    }
+    free(moved.chunks);
+}
+
+static void what_was_moved_twice_is_found_from_both_places(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    uint8_t first[1][(BLOCKS + 7) / 8] = {{0xFE, 0xFF, 0x0F}};
+    uint8_t second[2][(BLOCKS + 7) / 8] = {{0xF0, 0xFF, 0x03}, {0xFF}};
+    uint32_t archive = write_archive(temp.repo), other = write_archive(temp.repo), middle[2];
+    uint8_t left[(BLOCKS + 7) / 8] = {0};
+    struct moved moved = {0};
+    size_t count;
+    struct err err;
+
+    (void)state;
+    compact(temp.repo, &archive, first, 1, &moved);
+    remove_archive(temp.repo, archive);
+    assert_int_equal(idtable_number(temp.repo->ids, &moved.last, ARCHIVE_DATA, &middle[0], &err),
+                     0);
+    middle[1] = other;
+    compact(temp.repo, middle, second, 2, &moved);
+    remove_archive(temp.repo, middle[0]);
+    /* Block n of the middle one was block n + 1. */
+    for (size_t i = 0; i + 1 < BLOCKS; i++)
+        if (is_live(second[0], i))
+            left[(i + 1) / 8] |= (uint8_t)(1 << (i + 1) % 8);
+    check_places(temp.repo, archive, archive, left);
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(temp.repo, 1 << 20);
+    uint8_t got[100];
+    struct place place = {middle[0], 6 * BLOCK_SIZE};
+    assert_int_equal(blocks_read(blocks, place, got, sizeof(got), &err), 0);
+    for (size_t i = 0; i < sizeof(got); i++)
+        assert_int_equal(got[i], byte_at(archive, 7 * BLOCK_SIZE + i));
+    /* The newest remap is flat and stands in for the one before, also when that is gone. */
+    struct remap_object *objects;
+    assert_int_equal(remap_objects(temp.repo, &objects, &count, &err), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(objects[0].superseded + objects[1].superseded, 1);
+    char name[OBJECT_NAME_SIZE];
+    repo_object_name(ARCHIVE_REMAP, &objects[objects[0].superseded ? 0 : 1].id, name);
+    assert_int_equal(store_remove(temp.repo->store, name, &err), 0);
+    free(objects);
+    assert_int_equal(remap_refresh(temp.repo, &err), 0);
+    check_places(temp.repo, archive, archive, left);
+    free(moved.chunks);
+}
+
+static void two_pruners_may_move_the_same_archive(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    CLEANUP(repo_freep) struct repo *second = temprepo_open_again(&temp);
+    uint8_t live[2][(BLOCKS + 7) / 8] = {{0x0F}, {0xFF, 0xFF}};
+    uint32_t archive = write_archive(temp.repo), number;
+    struct moved moved[2] = {{0}};
+    struct err err;
+
+    (void)state;
+    assert_int_equal(idtable_number(second->ids, idtable_id(temp.repo->ids, archive), ARCHIVE_DATA,
+                                    &number, &err),
+                     0);
+    compact(temp.repo, &archive, live, 1, &moved[0]);
+    compact(second, &number, live + 1, 1, &moved[1]);
+    remove_archive(temp.repo, archive);
+    check_places(second, number, archive, live[1]);
+    check_places(temp.repo, archive, archive, live[1]); /* who knows of one looks for the other */
+    /* One of the two copies is enough. */
+    assert_int_equal(idtable_number(second->ids, &moved[0].last, ARCHIVE_DATA, &number, &err), 0);
+    remove_archive(second, number);
+    CLEANUP(repo_freep) struct repo *third = temprepo_open_again(&temp);
+    assert_int_equal(idtable_number(third->ids, idtable_id(temp.repo->ids, archive), ARCHIVE_DATA,
+                                    &number, &err),
+                     0);
+    check_places(third, number, archive, live[1]);
+    free(moved[0].chunks);
+    free(moved[1].chunks);
+}
+
+static void who_has_an_archive_open_reads_on_when_it_is_moved_and_deleted(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    CLEANUP(repo_freep) struct repo *reading = temprepo_open_again(&temp);
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(reading, 0);
+    uint8_t live[1][(BLOCKS + 7) / 8] = {{0xFF, 0xFF, 0xFF, 0xFF, 0xFF}};
+    uint32_t archive = write_archive(temp.repo), others[2], number;
+    struct moved moved = {0};
+    uint8_t got[10];
+    struct err err;
+
+    (void)state;
+    assert_int_equal(idtable_number(reading->ids, idtable_id(temp.repo->ids, archive), ARCHIVE_DATA,
+                                    &number, &err),
+                     0);
+    assert_int_equal(blocks_read(blocks, (struct place){number, 0}, got, 10, &err), 0);
+    compact(temp.repo, &archive, live, 1, &moved);
+    remove_archive(temp.repo, archive);
+    for (uint32_t raw = 0; raw < RAW_SIZE; raw += BLOCK_SIZE) {
+        assert_int_equal(blocks_read(blocks, (struct place){number, raw}, got, 10, &err), 0);
+        assert_int_equal(got[9], byte_at(archive, raw + 9));
+    }
+    /* And one that is opened only now. */
+    others[0] = write_archive(temp.repo);
+    assert_int_equal(idtable_number(reading->ids, idtable_id(temp.repo->ids, others[0]),
+                                    ARCHIVE_DATA, &number, &err),
+                     0);
+    compact(temp.repo, others, live, 1, &moved);
+    remove_archive(temp.repo, others[0]);
+    blocks_prefetch(blocks, (struct place){number, BLOCK_SIZE}, 3 * BLOCK_SIZE);
+    assert_int_equal(blocks_read(blocks, (struct place){number, 77}, got, 10, &err), 0);
+    assert_int_equal(got[0], byte_at(others[0], 77));
+    free(moved.chunks);
+}
+
+static void what_lies_in_an_archive_that_is_really_lost_is_an_error(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(temp.repo, 1 << 20);
+    uint32_t archive = write_archive(temp.repo);
+    uint8_t got[10];
+    struct err err;
+
+    (void)state;
+    remove_archive(temp.repo, archive);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(blocks_read(blocks, (struct place){archive, 0}, got, 10, &err),
+                         -ERR_NOT_FOUND);
+}
+
+static void a_damaged_source_is_told_and_the_next_is_moved(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    uint32_t bad = write_archive(temp.repo), good = write_archive(temp.repo);
+    uint8_t all[(BLOCKS + 7) / 8];
+    struct moved moved = {0};
+    char name[OBJECT_NAME_SIZE];
+    struct mover *mover;
+    size_t count;
+    struct err err;
+
+    (void)state;
+    memset(all, 0xFF, sizeof(all));
+    repo_object_name(ARCHIVE_DATA, idtable_id(temp.repo->ids, bad), name);
+    uint8_t *bytes = temprepo_load(&temp, name, &count);
+    bytes[count / 2] ^= 1;
+    temprepo_replace(&temp, name, bytes, count);
+    free(bytes);
+    assert_int_equal(mover_new(temp.repo, ARCHIVE_DATA, note_done, &moved, &mover, &err), 0);
+    for (uint32_t archive = bad; archive <= good; archive++) {
+        CLEANUP(reader_closep) struct reader *reader = NULL;
+        const struct archive_id *id = idtable_id(temp.repo->ids, archive);
+        assert_int_equal(reader_open(temp.repo, ARCHIVE_DATA, id, NULL, &reader, &err), 0);
+        assert_int_equal(mover_add(mover, reader, NULL, &err), archive == bad ? -ERR_CORRUPT : 0);
+    }
+    assert_int_equal(mover_finish(mover, &err), 0);
+    const struct remap_entry *entries = mover_entries(mover, &count);
+    assert_int_equal(count, 1);
+    assert_int_equal(remap_publish(temp.repo, entries, count, NULL, NULL, NULL, &err), 0);
+    mover_free(mover);
+    remove_archive(temp.repo, good);
+    check_places(temp.repo, good, good, all);
+    free(moved.chunks);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_subsets_of_several_archives_are_found_at_their_old_places),
+        cmocka_unit_test(the_chunk_table_has_the_chunks_of_live_blocks_where_they_are_now),
+        cmocka_unit_test(what_was_moved_twice_is_found_from_both_places),
+        cmocka_unit_test(two_pruners_may_move_the_same_archive),
+        cmocka_unit_test(who_has_an_archive_open_reads_on_when_it_is_moved_and_deleted),
+        cmocka_unit_test(what_lies_in_an_archive_that_is_really_lost_is_an_error),
+        cmocka_unit_test(a_damaged_source_is_told_and_the_next_is_moved),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
