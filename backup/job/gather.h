@@ -48,6 +48,7 @@ struct err;
 struct gather;
 struct gather_file;
 struct progress;
+struct sink;
 
 struct gather_attributes {
     uint32_t mode; /* 07777 only */
@@ -93,6 +94,8 @@ int gather_trouble(struct gather *gather, const char *path, const struct err *fa
 int gather_note(struct gather *gather, const char *path, const char *text, struct err *err);
 struct progress *gather_progress(struct gather *gather); /* may be NULL */
 bool gather_is_dry(const struct gather *gather); /* nothing is written: content may be left out */
+/* The same as the interface that backup/source knows: cut by content, of this process's user. */
+void gather_sink(struct gather *gather, struct sink *out);
 /* When the run began: the time for whatever has none of its own. */
 int64_t gather_start_ns(const struct gather *gather);
 

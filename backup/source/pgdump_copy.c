@@ -1,0 +1,183 @@
+/* One table: COPY's rows straight into the sink. */
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/progress.h"
+#include "backup/source/pgdump_internal.h"
+
+static const char head_sql[] = "SET client_encoding = 'UTF8';\n"
+                               "SET standard_conforming_strings = on;\n"
+                               "SET DateStyle = ISO;\n"
+                               "SET IntervalStyle = postgres;\n"
+                               "SET row_security = off;\n"
+                               "SELECT pg_catalog.set_config('search_path', '', false);\n\n";
+static const char tail_sql[] = "\\.\n";
+
+/* A table that is being copied. */
+struct copying {
+    struct dump_database *database;
+    struct pg_conn *conn;
+    struct dump_table *table;
+    struct sink_file *file;
+    bool source_failed; /* `why` is the server's */
+    struct err why;
+};
+
+static int copy_sql(const struct dump_table *table, struct text *sql, struct err *err)
+{
+    bool ordered = table->order[0] && table->columns[0];
+    size_t columns = strlen(table->columns);
+
+    text_add(sql, "COPY ");
+    if ((!ordered && !table->condition[0]) || !table->columns[0]) {
+        text_format(sql, "%s ", table->qualified);
+        text_add(sql, table->columns);
+    } else {
+        text_add(sql, "(SELECT ");
+        text_bytes(sql, table->columns + 1, columns - 2); /* without the parentheses */
+        text_format(sql, " FROM ONLY %s ", table->qualified);
+        text_add(sql, table->condition);
+        text_format(sql, "%s", ordered ? " ORDER BY " : "");
+        text_add(sql, ordered ? table->order : "");
+        text_add(sql, ")");
+    }
+    text_add(sql, " TO STDOUT");
+    return text_end(sql, err);
+}
+
+static int open_files(struct copying *copying, struct err *err)
+{
+    const struct dump_table *table = copying->table;
+    const struct sink *sink = copying->database->dump->sink;
+    CLEANUP(text_clear) struct text name = {.buf.limit = 8192};
+    CLEANUP(text_clear) struct text head = {.buf.limit = PGDUMP_TEXT_MAX};
+
+    text_format(&name, "%s.copy", table->path);
+    int r = text_end(&name, err);
+    if (r == 0)
+        r = sink->open(sink->context, text_of(&name), PGDUMP_MODE, &copying->file, err);
+    if (r < 0)
+        return r;
+    text_clear(&name);
+    text_format(&name, "%s.sql", table->path);
+    text_add(&head, head_sql);
+    text_format(&head, "COPY %s ", table->qualified);
+    text_add(&head, table->columns);
+    text_add(&head, " FROM stdin;\n");
+    r = text_end(&name, err);
+    if (r == 0)
+        r = text_end(&head, err);
+    return r < 0 ? r
+                 : sink->twin(copying->file, text_of(&name), text_of(&head), text_size(&head), err);
+}
+
+static void stop_server(struct pg_conn *conn)
+{
+    PGcancel *cancel = PQgetCancel(conn);
+    char text[256];
+
+    if (cancel)
+        (void)PQcancel(cancel, text, sizeof(text));
+    PQfreeCancel(cancel);
+}
+
+/* The rows until the end; -1 of libpq's is the end, -2 its error. */
+static int push_rows(struct copying *copying, struct err *err)
+{
+    const struct dump *dump = copying->database->dump;
+    char *row = NULL;
+    int size, r = 0;
+
+    while (r == 0 && (size = PQgetCopyData(copying->conn, &row, 0)) > 0) {
+        r = dump->sink->push(copying->file, row, (size_t)size, err);
+        PQfreemem(row);
+        copying->table->bytes += (uint64_t)size;
+        if (r == 0 && progress_cancelled(dump->sink->progress))
+            r = err_set(err, ERR_CANCELLED, "interrupted");
+    }
+    if (r < 0)
+        stop_server(copying->conn);
+    return r;
+}
+
+/* What the server says when the rows are through. */
+static void end_copy(struct copying *copying)
+{
+    struct pg_result *result;
+
+    while ((result = PQgetResult(copying->conn))) {
+        if (PQresultStatus(result) == PGRES_COMMAND_OK)
+            copying->table->rows = strtoull(PQcmdTuples(result), NULL, 10);
+        else if (!copying->source_failed)
+            copying->source_failed = pg_error(copying->conn, result, &copying->why) < 0;
+        PQclear(result);
+        if (PQstatus(copying->conn) == CONNECTION_BAD)
+            break;
+    }
+    if (PQstatus(copying->conn) == CONNECTION_BAD && !copying->source_failed)
+        copying->source_failed = pg_error(copying->conn, NULL, &copying->why) < 0;
+}
+
+static int start_copy(struct copying *copying, struct err *err)
+{
+    CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
+    int r = copy_sql(copying->table, &sql, err);
+
+    if (r < 0)
+        return r;
+    CLEANUP(pg_clearp) struct pg_result *result = PQexec(copying->conn, text_of(&sql));
+    if (PQresultStatus(result) == PGRES_COPY_OUT)
+        return 0;
+    copying->source_failed = true;
+    (void)pg_error(copying->conn, result, &copying->why);
+    return 0;
+}
+
+/* Rows into the open file; a negative result is the sink's. */
+static int copy_rows(struct copying *copying, struct err *err)
+{
+    const struct sink *sink = copying->database->dump->sink;
+    int r = start_copy(copying, err);
+
+    if (r < 0 || copying->source_failed)
+        return r;
+    r = push_rows(copying, err);
+    if (r == 0)
+        end_copy(copying);
+    if (r == 0 && !copying->source_failed)
+        r = sink->tail(copying->file, tail_sql, sizeof(tail_sql) - 1, err);
+    return r;
+}
+
+static void set_state(struct copying *copying, enum table_state state)
+{
+    pthread_mutex_lock(&copying->database->lock);
+    copying->table->state = state;
+    pthread_mutex_unlock(&copying->database->lock);
+}
+
+int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dump_table *table,
+                struct err *err)
+{
+    struct copying copying = {.database = database, .conn = conn, .table = table};
+    const struct sink *sink = database->dump->sink;
+
+    table->bytes = 0;
+    int r = open_files(&copying, err);
+    if (r == 0)
+        r = copy_rows(&copying, err);
+    if (r == 0 && !copying.source_failed)
+        r = sink->close(STEAL(copying.file), err);
+    sink->drop(copying.file);
+    set_state(&copying, r == 0 && !copying.source_failed ? TABLE_DONE : TABLE_FAILED);
+    if (r < 0 || !copying.source_failed)
+        return r;
+    if (pg_is_lost(conn)) {
+        set_state(&copying, TABLE_TO_DO); /* told once for all that could not be read */
+        return 0;
+    }
+    return pgdump_trouble(database, table->path, &copying.why, err);
+}

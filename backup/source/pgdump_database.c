@@ -1,0 +1,306 @@
+/* One database: the leader, which holds the snapshot, and the workers, which copy in it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/progress.h"
+#include "backup/source/pgdump_internal.h"
+#include "backup/source/pgname.h"
+
+enum { TRIES = 4, STATEMENT_MAX = 512 };
+
+int pgdump_trouble(struct dump_database *database, const char *path, const struct err *why,
+                   struct err *err)
+{
+    const struct sink *sink = database->dump->sink;
+
+    pthread_mutex_lock(&database->lock);
+    database->incomplete = true;
+    pthread_mutex_unlock(&database->lock);
+    return sink->trouble(sink->context, path, why, err);
+}
+
+bool pgdump_cancelled(const struct dump *dump, struct err *err)
+{
+    if (!progress_cancelled(dump->sink->progress))
+        return false;
+    err_set(err, ERR_CANCELLED, "interrupted");
+    return true;
+}
+
+int pgdump_join(struct pg_conn *conn, const char *snapshot, struct err *why)
+{
+    CLEANUP(text_clear) struct text sql = {.buf.limit = STATEMENT_MAX};
+
+    text_add(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT ");
+    text_literal(&sql, snapshot);
+    int r = text_end(&sql, why);
+    return r < 0 ? r : pg_run(conn, text_of(&sql), why);
+}
+
+static int query_text(struct pg_conn *conn, const char *sql, char **out, struct err *why)
+{
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+
+    int r = pg_query(conn, sql, &rows, why);
+    if (r < 0)
+        return r;
+    free(*out);
+    *out = strdup(pg_count(rows) > 0 ? pg_text(rows, 0, 0) : "");
+    return *out ? 0 : err_set(why, ERR_NOMEM, "no memory for an answer");
+}
+
+/* The position first: what the snapshot shows may be newer, never older. */
+static int begin(struct dump_database *database, struct err *why)
+{
+    int r = query_text(database->leader,
+                       "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+                       " ELSE pg_current_wal_lsn() END",
+                       &database->lsn, why);
+
+    if (r == 0)
+        r = pg_run(database->leader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", why);
+    if (r == 0)
+        r = query_text(database->leader, "SELECT pg_export_snapshot()", &database->snapshot, why);
+    if (r == 0)
+        r = pgdump_list(database, why);
+    return r < 0 ? r : pgdump_lock(database, why);
+}
+
+/* A table that was dropped between snapshot and lock: the next snapshot does not have it. */
+static int begin_again(struct dump_database *database, struct err *why)
+{
+    int r = begin(database, why);
+
+    for (unsigned i = 1; r == -ERR_NOT_FOUND && i < TRIES; i++) {
+        struct err ignored;
+        (void)pg_run(database->leader, "ROLLBACK", &ignored);
+        pgdump_tables_clear(database);
+        r = begin(database, why);
+    }
+    return r;
+}
+
+/* The next table that nobody has taken. */
+static struct dump_table *take_table(struct dump_database *database)
+{
+    struct dump_table *table = NULL;
+
+    pthread_mutex_lock(&database->lock);
+    if (database->failed == 0 && database->next < database->table_count) {
+        table = &database->tables[database->next++];
+        table->state = TABLE_TAKEN;
+    }
+    pthread_mutex_unlock(&database->lock);
+    return table;
+}
+
+static void put_back(struct dump_database *database, struct dump_table *table)
+{
+    pthread_mutex_lock(&database->lock);
+    table->state = TABLE_TO_DO;
+    pthread_mutex_unlock(&database->lock);
+}
+
+static void fail(struct dump_database *database, const struct err *err)
+{
+    pthread_mutex_lock(&database->lock);
+    if (database->failed == 0)
+        database->err = *err;
+    database->failed = -(int)err->code;
+    pthread_mutex_unlock(&database->lock);
+}
+
+/* Whoever waits for an exclusive lock stands between the leader's lock and this one: the leader,
+ * which has its lock, copies that table when all others are done. */
+static bool lock_table(struct pg_conn *conn, const struct dump_table *table)
+{
+    CLEANUP(text_clear) struct text sql = {.buf.limit = STATEMENT_MAX};
+    struct err why;
+
+    text_format(&sql, "LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT", table->qualified);
+    return text_end(&sql, &why) == 0 && pg_run(conn, text_of(&sql), &why) == 0;
+}
+
+/* After an error a transaction is of no use. */
+static bool start_over(struct dump_database *database, struct pg_conn *conn)
+{
+    struct err why;
+
+    return pg_run(conn, "ROLLBACK", &why) == 0 && pgdump_join(conn, database->snapshot, &why) == 0;
+}
+
+static void *copy_tables(void *argument)
+{
+    struct dump_database *database = argument;
+    CLEANUP(pg_closep) struct pg_conn *conn = NULL;
+    const struct pg_server *server = &database->dump->options->server;
+    struct dump_table *table;
+    struct err err;
+
+    /* A worker that gets no connection leaves its share to the others. */
+    if (pg_connect(server, database->name, PG_PLAIN, &conn, &err) < 0 ||
+        pgdump_join(conn, database->snapshot, &err) < 0)
+        return NULL;
+    while ((table = take_table(database))) {
+        bool locked = lock_table(conn, table);
+        if (!locked)
+            put_back(database, table);
+        else if (pgdump_copy(database, conn, table, &err) < 0)
+            fail(database, &err);
+        if ((!locked || table->state != TABLE_DONE) && !start_over(database, conn))
+            break;
+    }
+    return NULL;
+}
+
+static size_t start_workers(struct dump_database *database, pthread_t *threads)
+{
+    size_t jobs = database->dump->options->jobs, count = 0;
+
+    if (jobs > database->table_count)
+        jobs = database->table_count;
+    for (; count < jobs && count < PGDUMP_JOBS_MAX; count++)
+        if (pthread_create(&threads[count], NULL, copy_tables, database) != 0)
+            break;
+    return count;
+}
+
+int pgdump_ask(struct dump_database *database, const char *sql, struct pg_result **out,
+               struct err *why)
+{
+    struct err ignored;
+
+    int r = pg_run(database->leader, "SAVEPOINT ask", why);
+    if (r == 0 && (r = pg_query(database->leader, sql, out, why)) < 0)
+        (void)pg_run(database->leader, "ROLLBACK TO ask", &ignored);
+    return r;
+}
+
+/* A table that no worker has copied. */
+static int copy_by_leader(struct dump_database *database, struct dump_table *table, struct err *err)
+{
+    struct err why;
+
+    if (pgdump_cancelled(database->dump, err))
+        return -ERR_CANCELLED;
+    if (pg_run(database->leader, "SAVEPOINT copy", &why) < 0)
+        return 0;
+    int r = pgdump_copy(database, database->leader, table, err);
+    if (r == 0 && table->state == TABLE_FAILED)
+        (void)pg_run(database->leader, "ROLLBACK TO copy", &why);
+    return r;
+}
+
+static int copy_rest(struct dump_database *database, struct err *err)
+{
+    struct err why;
+    size_t left = 0;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < database->table_count; i++) {
+        struct dump_table *table = &database->tables[i];
+        if (table->state == TABLE_TO_DO)
+            r = copy_by_leader(database, table, err);
+        left += table->state == TABLE_TO_DO;
+    }
+    if (r < 0 || left == 0)
+        return r;
+    (void)err_set(&why, ERR_REMOTE, "the connection to the server is gone; %zu tables are not read",
+                  left);
+    return pgdump_trouble(database, database->directory, &why, err);
+}
+
+/* What the leader does while the workers copy. */
+static int lead(struct dump_database *database, struct err *err)
+{
+    int r = pgdump_schema(database, err);
+
+    if (r == 0)
+        r = pgdump_properties(database, err);
+    if (r == 0)
+        r = pgdump_sequences(database, err);
+    return r < 0 ? r : pgdump_objects(database, err);
+}
+
+static int copy_all(struct dump_database *database, struct err *err)
+{
+    pthread_t threads[PGDUMP_JOBS_MAX];
+    size_t count = start_workers(database, threads);
+
+    int r = lead(database, err);
+    if (r < 0)
+        fail(database, err);
+    for (size_t i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    if (database->failed < 0) {
+        *err = database->err;
+        return database->failed;
+    }
+    r = copy_rest(database, err);
+    return r < 0 ? r : pgdump_manifest_of(database, err);
+}
+
+static int make_directories(struct dump_database *database, struct err *err)
+{
+    static const char sql[] = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'"
+                              " AND nspname <> 'information_schema'";
+    const struct sink *sink = database->dump->sink;
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+    struct err why;
+
+    int r = sink->directory(sink->context, database->directory, PGDUMP_DIRECTORY_MODE, err);
+    if (r == 0 && pgdump_ask(database, sql, &rows, &why) < 0)
+        return pgdump_trouble(database, database->directory, &why, err);
+    for (int i = 0; r == 0 && i < pg_count(rows); i++) {
+        CLEANUP(text_clear) struct text path = {.buf.limit = 4096};
+        text_format(&path, "%s/", database->directory);
+        pgname_encode(&path, pg_text(rows, i, 0), pgname_reserved_schemas);
+        r = text_end(&path, err);
+        if (r == 0)
+            r = sink->directory(sink->context, text_of(&path), PGDUMP_DIRECTORY_MODE, err);
+    }
+    return r;
+}
+
+static void clear(struct dump_database *database)
+{
+    pgdump_tables_clear(database);
+    pg_close(database->leader);
+    text_clear(&database->sequences);
+    free(database->directory);
+    free(database->snapshot);
+    free(database->lsn);
+    pthread_mutex_destroy(&database->lock);
+}
+
+static int name_directory(struct dump_database *database, struct err *err)
+{
+    CLEANUP(text_clear) struct text name = {.buf.limit = 1024};
+
+    pgname_encode(&name, database->name, pgname_reserved_databases);
+    int r = text_end(&name, err);
+    if (r == 0 && !(database->directory = strdup(text_of(&name))))
+        r = err_set(err, ERR_NOMEM, "no memory for a name");
+    return r;
+}
+
+int pgdump_database(struct dump *dump, const char *name, struct err *err)
+{
+    CLEANUP(clear)
+    struct dump_database database = {
+        .dump = dump, .name = name, .sequences.buf.limit = PGDUMP_TEXT_MAX};
+    struct err why;
+
+    pthread_mutex_init(&database.lock, NULL);
+    int r = name_directory(&database, err);
+    if (r < 0)
+        return r;
+    int began = pg_connect(&dump->options->server, name, PG_PLAIN, &database.leader, &why);
+    if (began == 0)
+        began = begin_again(&database, &why);
+    if (began < 0)
+        return pgdump_trouble(&database, database.directory, &why, err);
+    r = make_directories(&database, err);
+    return r < 0 ? r : copy_all(&database, err);
+}

@@ -1,0 +1,90 @@
+/* pgdump_internal — shared by pgdump.c (the server), pgdump_database.c (one database: leader and
+ * workers), pgdump_list.c (what is in it), pgdump_copy.c (one table), pgdump_files.c (everything
+ * that is not a table) and pgdump_manifest.c. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backup/base/text.h"
+#include "backup/source/pgdump.h"
+#include "backup/source/sink.h"
+
+enum { PGDUMP_TEXT_MAX = 256 * 1024 * 1024, PGDUMP_MODE = 0600, PGDUMP_DIRECTORY_MODE = 0700 };
+
+enum table_state { TABLE_TO_DO, TABLE_TAKEN, TABLE_DONE, TABLE_FAILED };
+
+struct dump_table {
+    char *schema, *name;
+    char *path;              /* in the sink, without ".copy" */
+    char *qualified;         /* quoted */
+    char *columns;           /* "(a, b)", or "" for a table that has none to copy */
+    char *order;             /* of the primary key: "a, b"; "": as the rows lie there */
+    char *condition;         /* of an extension's configuration table: "WHERE …", or "" */
+    char *definition, *keys; /* for a restore of this table alone */
+    bool extension;
+    enum table_state state;
+    uint64_t rows, bytes;
+};
+
+struct dump {
+    const struct pgdump_options *options;
+    const struct sink *sink;
+    const char *home;      /* the database that is there anyway */
+    bool restrict_key;     /* pg_dump knows --restrict-key */
+    struct text databases; /* their part of the manifest */
+};
+
+struct dump_database {
+    struct dump *dump;
+    const char *name;
+    char *directory; /* in the sink */
+    struct pg_conn *leader;
+    char *snapshot, *lsn;
+    struct dump_table *tables;
+    size_t table_count;
+    struct text sequences;
+    uint64_t sequence_count, object_count;
+    bool incomplete;
+    pthread_mutex_t lock; /* guards what follows, and the states of the tables */
+    size_t next;
+    int failed; /* the sink's error ends the run */
+    struct err err;
+};
+
+/* Tells what the server did not give; the result is the sink's. */
+int pgdump_trouble(struct dump_database *database, const char *path, const struct err *why,
+                   struct err *err);
+bool pgdump_cancelled(const struct dump *dump, struct err *err);
+
+/* pgdump_database.c */
+int pgdump_database(struct dump *dump, const char *name, struct err *err);
+/* A query of the leader's; one that fails leaves its transaction as it was. */
+int pgdump_ask(struct dump_database *database, const char *sql, struct pg_result **out,
+               struct err *why);
+/* Repeatable, read only, in the leader's snapshot. */
+int pgdump_join(struct pg_conn *conn, const char *snapshot, struct err *why);
+
+/* pgdump_list.c: errors are the server's. */
+int pgdump_list(struct dump_database *database, struct err *why);
+int pgdump_lock(struct dump_database *database, struct err *why);
+void pgdump_tables_clear(struct dump_database *database);
+
+/* pgdump_copy.c: one table into the sink; a table that fails is told and marked. */
+int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dump_table *table,
+                struct err *err);
+
+/* pgdump_files.c: errors are the sink's. */
+int pgdump_put(struct dump *dump, const char *path, const char *bytes, size_t size,
+               struct err *err);
+int pgdump_schema(struct dump_database *database, struct err *err);
+int pgdump_globals(struct dump *dump, bool passwords, struct err *err);
+int pgdump_sequences(struct dump_database *database, struct err *err);
+int pgdump_properties(struct dump_database *database, struct err *err);
+/* pgdump_objects.c */
+int pgdump_objects(struct dump_database *database, struct err *err);
+
+/* pgdump_manifest.c */
+int pgdump_manifest_of(struct dump_database *database, struct err *err);

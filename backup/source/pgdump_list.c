@@ -1,0 +1,152 @@
+/* What is in a database, as one query tells it, and the locks that keep it there. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/source/pgdump_internal.h"
+#include "backup/source/pgname.h"
+
+/* How many tables one LOCK names. */
+enum { LOCK_TABLES = 100 };
+
+/*
+ * Plain tables and leaves of partitioned ones; of an extension only its configuration tables, as
+ * far as the extension says that rows are the user's.  Rows come in the order of the primary key
+ * where that is cheap: for small tables, and for those that lie in that order anyway.
+ */
+static const char tables_sql[] =
+    "WITH config AS ("
+    " SELECT x.oid, x.condition FROM pg_extension e,"
+    " unnest(e.extconfig, e.extcondition) AS x(oid, condition)),"
+    " keys AS ("
+    " SELECT i.indrelid, string_agg(quote_ident(a.attname), ', ' ORDER BY k.number) AS columns,"
+    " min(a.attname::text) FILTER (WHERE k.number = 1) AS first"
+    " FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, number), pg_attribute "
+    "a"
+    " WHERE i.indisprimary AND k.number <= i.indnkeyatts AND a.attrelid = i.indrelid"
+    " AND a.attnum = k.attnum GROUP BY i.indrelid)"
+    " SELECT n.nspname, c.relname,"
+    " quote_ident(n.nspname) || '.' || quote_ident(c.relname),"
+    " coalesce((SELECT '(' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')'"
+    "  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+    "  AND a.attgenerated = ''), ''),"
+    " CASE WHEN pg_relation_size(c.oid) < 67108864 OR abs(coalesce((SELECT s.correlation"
+    "  FROM pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname"
+    "  AND s.attname = k.first AND NOT s.inherited), 0)) > 0.95"
+    "  THEN coalesce(k.columns, '') ELSE '' END,"
+    " coalesce(config.condition, ''), config.oid IS NOT NULL,"
+    " coalesce((SELECT string_agg(quote_ident(a.attname) || ' '"
+    "  || format_type(a.atttypid, a.atttypmod)"
+    "  || CASE WHEN a.attcollation <> t.typcollation THEN ' COLLATE '"
+    "     || quote_ident(ln.nspname) || '.' || quote_ident(l.collname) ELSE '' END"
+    "  || CASE a.attgenerated WHEN '' THEN '' ELSE ' GENERATED ALWAYS AS ('"
+    "     || pg_get_expr(d.adbin, d.adrelid) || ')'"
+    "     || CASE a.attgenerated WHEN 's' THEN ' STORED' ELSE ' VIRTUAL' END END"
+    "  || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END, ', ' ORDER BY a.attnum)"
+    "  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+    "  LEFT JOIN pg_collation l ON l.oid = a.attcollation"
+    "  LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace"
+    "  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+    "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), ''),"
+    " coalesce((SELECT string_agg('ADD ' || pg_get_constraintdef(o.oid), ', ' ORDER BY o.contype)"
+    "  FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('p', 'u')), '')"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " LEFT JOIN config ON config.oid = c.oid LEFT JOIN keys k ON k.indrelid = c.oid"
+    " WHERE c.relkind = 'r' AND c.relpersistence <> 't'"
+    " AND (config.oid IS NOT NULL OR (n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+    "  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass"
+    "  AND d.objid = c.oid AND d.deptype = 'e')))"
+    " ORDER BY pg_relation_size(c.oid) DESC NULLS LAST, c.oid";
+
+enum {
+    COLUMN_SCHEMA,
+    COLUMN_NAME,
+    COLUMN_QUALIFIED,
+    COLUMN_COLUMNS,
+    COLUMN_ORDER,
+    COLUMN_CONDITION,
+    COLUMN_EXTENSION,
+    COLUMN_DEFINITION,
+    COLUMN_KEYS,
+};
+
+void pgdump_tables_clear(struct dump_database *database)
+{
+    for (size_t i = 0; i < database->table_count; i++) {
+        struct dump_table *table = &database->tables[i];
+        char *const all[] = {table->schema,    table->name,       table->path,
+                             table->qualified, table->columns,    table->order,
+                             table->condition, table->definition, table->keys};
+        for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++)
+            free(all[k]);
+    }
+    free(database->tables);
+    database->tables = NULL;
+    database->table_count = 0;
+}
+
+static int make_path(const struct dump_database *database, struct dump_table *table,
+                     struct err *err)
+{
+    CLEANUP(text_clear) struct text path = {.buf.limit = 4096};
+
+    text_format(&path, "%s/", database->directory);
+    pgname_encode(&path, table->schema, pgname_reserved_schemas);
+    text_add(&path, "/");
+    pgname_encode(&path, table->name, NULL);
+    int r = text_end(&path, err);
+    if (r == 0 && !(table->path = strdup(text_of(&path))))
+        r = err_set(err, ERR_NOMEM, "no memory for a table");
+    return r;
+}
+
+static int take_row(struct dump_database *database, const struct pg_result *rows, int row,
+                    struct err *err)
+{
+    struct dump_table *table = &database->tables[database->table_count++];
+    char **const texts[] = {
+        [COLUMN_SCHEMA] = &table->schema,         [COLUMN_NAME] = &table->name,
+        [COLUMN_QUALIFIED] = &table->qualified,   [COLUMN_COLUMNS] = &table->columns,
+        [COLUMN_ORDER] = &table->order,           [COLUMN_CONDITION] = &table->condition,
+        [COLUMN_DEFINITION] = &table->definition, [COLUMN_KEYS] = &table->keys,
+    };
+
+    for (int i = COLUMN_SCHEMA; i <= COLUMN_KEYS; i++)
+        if (i != COLUMN_EXTENSION && !(*texts[i] = strdup(pg_text(rows, row, i))))
+            return err_set(err, ERR_NOMEM, "no memory for a table");
+    table->extension = pg_is_true(rows, row, COLUMN_EXTENSION);
+    return make_path(database, table, err);
+}
+
+int pgdump_list(struct dump_database *database, struct err *why)
+{
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+
+    int r = pg_query(database->leader, tables_sql, &rows, why);
+    if (r < 0)
+        return r;
+    database->tables = calloc((size_t)pg_count(rows) + 1, sizeof(*database->tables));
+    if (!database->tables)
+        return err_set(why, ERR_NOMEM, "no memory for tables");
+    for (int i = 0; r == 0 && i < pg_count(rows); i++)
+        r = take_row(database, rows, i, why);
+    return r;
+}
+
+int pgdump_lock(struct dump_database *database, struct err *why)
+{
+    CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
+    int r = 0;
+
+    for (size_t at = 0; r == 0 && at < database->table_count; at += LOCK_TABLES) {
+        text_clear(&sql);
+        for (size_t i = at; i < database->table_count && i < at + LOCK_TABLES; i++)
+            text_format(&sql, "%s%s", i == at ? "LOCK TABLE ONLY " : ", ONLY ",
+                        database->tables[i].qualified);
+        text_add(&sql, " IN ACCESS SHARE MODE");
+        r = text_end(&sql, why);
+        if (r == 0)
+            r = pg_run(database->leader, text_of(&sql), why);
+    }
+    return r;
+}
