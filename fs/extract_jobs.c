@@ -79,7 +79,8 @@ static bool config_wins(const struct selection *selection)
 
 static int add_types(struct extract *x, struct err *err)
 {
-    uint8_t asked = x->options->types ? x->options->types : 1 << TYPE_FILES | 1 << TYPE_CONFIG;
+    const uint8_t all = 1 << TYPE_FILES | 1 << TYPE_CONFIG | 1 << TYPE_DATABASE;
+    uint8_t asked = x->options->types ? x->options->types : all;
     bool config_first = config_wins(x->selection);
     const enum snapshot_type order[TYPES] = {config_first ? TYPE_CONFIG : TYPE_FILES,
                                              config_first ? TYPE_FILES : TYPE_CONFIG,

@@ -25,7 +25,7 @@
 enum { NAMED = 3, EXIT_UNREADABLE = 3, EXIT_AFTERWARDS = 5 };
 
 static const struct option_spec options[] = {
-    {"type", 't', "TYPE", "all (default), files, or config"},
+    {"type", 't', "TYPE", "all (default), files, config, database"},
     {"exclude", 'e', "PATTERN", "leave out what matches, as in .gitignore; repeatable"},
     {"exclude-file", 0, "FILE", "patterns from a file, one a line; repeatable"},
     {"exclude-if-present", 0, "NAME", "leave out directories that hold NAME; repeatable"},
@@ -328,7 +328,7 @@ static int run_backup(struct app *app, struct err *err)
         r = limit(&run, err);
     if (r < 0)
         return r;
-    if (type && strcmp(type, "all") == 0 && !app->quiet)
+    if (type && strcmp(type, "all") == 0 && !database_is_configured(&app->config) && !app->quiet)
         console_line("no database is configured: all is files and config");
     return back_up(&run, err);
 }
@@ -339,6 +339,7 @@ const struct command command_backup = {
     .summary = "take a snapshot",
     .examples = "  yester backup                                what the settings name\n"
                 "  yester backup --type files --exclude '*.o' /home\n"
+                "  yester backup --type database                  the server of POSTGRES_HOST …\n"
                 "  pg_dump shop | yester backup --stdin shop.sql\n",
     .details = "PATHs are read instead of those of the settings; such a snapshot is marked adhoc "
                "where settings\nname paths for its type.  The last line, alone on stdout, is the "

@@ -93,6 +93,9 @@ static int prepare_root(struct recovery *recovery, struct err *err)
     recovery->root = realpath(recovery->target, NULL);
     if (!recovery->root || strcmp(recovery->root, "/") != 0)
         return 0;
+    /* A database's files have no place on a running system. */
+    if (recovery->how.types == 0 && recovery->how.path_count == 0 && !recovery->how.content_path)
+        recovery->how.types = 1 << TYPE_FILES | 1 << TYPE_CONFIG;
     recovery->how.keep = (const char *const *)keep->at;
     recovery->how.keep_count = keep->count;
     if (recovery->how.delete_extra && !recovery->how.dry_run && !app_flag(recovery->app, "yes")) {
@@ -125,8 +128,6 @@ static int prepare(struct recovery *recovery, struct err *err)
         r = err_set(err, ERR_USAGE, "SNAP:PATH already says what; it takes no further PATH");
     if (r == 0)
         r = types_parse(app_text(app, "type"), &how->types, err);
-    if (r == 0 && how->types & 1 << TYPE_DATABASE)
-        r = err_set(err, ERR_USAGE, "this version keeps no databases");
     if (r == 0)
         r = options_list(&app->options, "include", &recovery->includes, &how->include_count, err);
     if (r == 0)

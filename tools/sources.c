@@ -21,6 +21,7 @@ void sources_clear(struct sources *sources)
     strings_clear(&sources->exclusions);
     strings_clear(&sources->given);
     strings_clear(&sources->if_present);
+    database_clear(&sources->database);
     for (size_t i = 0; i < SOURCES_MAX; i++) {
         strings_clear(&sources->paths[i]);
         root_clear(&sources->previous[i]);
@@ -180,11 +181,6 @@ static int parse_type(struct app *app, uint8_t *out, struct err *err)
     const char *text = app_text(app, "type");
     int r = types_parse(text, out, err);
 
-    if (r == 0 && *out & 1 << TYPE_DATABASE) {
-        app_hint(app, "dump it into a file and back that up: "
-                      "pg_dump shop | yester backup --stdin shop.sql");
-        r = err_set(err, ERR_USAGE, "this version keeps no databases");
-    }
     if (r == 0 && app_text(app, "stdin") && text && *out != 1 << TYPE_FILES)
         r = err_set(err, ERR_USAGE, "what comes by --stdin is of type files");
     if (app_text(app, "stdin"))
@@ -220,6 +216,24 @@ static int check_stdin_name(struct app *app, struct err *err)
                    name);
 }
 
+/* PATHs say what of files and config is read, and nothing of databases. */
+static int add_database(struct app *app, struct sources *sources, uint8_t types, struct err *err)
+{
+    struct backup_source *source = &sources->at[sources->count];
+    bool named = types & 1 << TYPE_DATABASE;
+    bool given = sources->given.count > 0 || app_text(app, "stdin");
+
+    if (types == 1 << TYPE_DATABASE && given)
+        return err_set(err, ERR_USAGE, "a database has no PATHs: POSTGRES_DB says which are kept");
+    if (!named && (types != 0 || given || !database_is_configured(&app->config)))
+        return 0;
+    int r = database_make(&app->config, &sources->database, err);
+    *source = (struct backup_source){
+        .type = TYPE_DATABASE, .produce = database_produce, .produce_context = &sources->database};
+    sources->count++;
+    return r;
+}
+
 int sources_make(struct app *app, struct sources *sources, struct err *err)
 {
     uint8_t types;
@@ -235,7 +249,7 @@ int sources_make(struct app *app, struct sources *sources, struct err *err)
         r = add_source(app, sources, TYPE_FILES, err);
     if (r == 0 && (types == 0 || types & 1 << TYPE_CONFIG))
         r = add_source(app, sources, TYPE_CONFIG, err);
-    return r;
+    return r < 0 ? r : add_database(app, sources, types, err);
 }
 
 void sources_never(struct sources *sources, const char *directory)

@@ -15,13 +15,14 @@
 #include <stdint.h>
 
 #include "backup/job/backup.h"
+#include "tools/database.h"
 
 struct app;
 struct catalog;
 struct err;
 struct patterns;
 
-enum { SOURCES_MAX = 2, NEVER_MAX = 2 };
+enum { SOURCES_MAX = TYPES, NEVER_MAX = 2 };
 
 struct sources {
     struct backup_source at[SOURCES_MAX];
@@ -33,6 +34,7 @@ struct sources {
     struct strings paths[SOURCES_MAX]; /* by type, when there are none */
     struct patterns *excludes, *only;
     struct strings if_present;
+    struct database database;
     struct root previous[SOURCES_MAX];
     uint64_t never[NEVER_MAX][2]; /* device and inode, as struct rules has them */
     size_t never_count;

@@ -136,21 +136,22 @@ static int spawn(const struct pgchild *child, int out, int errors, pid_t *pid, s
     return failed ? err_sys(err, "cannot start %s", child->argv[0]) : 0;
 }
 
-/* The last line that is not empty, cut at LINE. */
-static void take_line(struct running *running, const char *bytes, size_t size)
+/* The last line that says "error", else the first one; cut at LINE. */
+static void take_lines(struct running *running, const char *bytes, size_t size)
 {
     static const char error[] = "error: ";
+    const char *at = bytes, *end = bytes + size;
 
-    while (size > 0 && bytes[size - 1] == '\n')
-        size--;
-    const char *start = memrchr(bytes, '\n', size);
-    start = start ? start + 1 : bytes;
-    size -= (size_t)(start - bytes);
-    if (size == 0 || (running->line_size > 0 && !memmem(start, size, error, strlen(error))))
-        return;
-    running->line_size = size < LINE - 1 ? size : LINE - 1;
-    memcpy(running->line, start, running->line_size);
-    running->line[running->line_size] = 0;
+    while (at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t length = (size_t)((stop ? stop : end) - at);
+        if (length > 0 && (running->line_size == 0 || memmem(at, length, error, strlen(error)))) {
+            running->line_size = length < LINE - 1 ? length : LINE - 1;
+            memcpy(running->line, at, running->line_size);
+            running->line[running->line_size] = 0;
+        }
+        at = stop ? stop + 1 : end;
+    }
 }
 
 /* One piece of either stream; *open turns false at its end. */
@@ -164,7 +165,7 @@ static int take_piece(struct running *running, int fd, bool *open, struct err *e
         return errno == EINTR ? 0 : err_sys(err, "read from %s", child->argv[0]);
     *open = got > 0;
     if (fd == running->errors)
-        take_line(running, piece, (size_t)got);
+        take_lines(running, piece, (size_t)got);
     else if (child->take && got > 0)
         return child->take(child->context, piece, (size_t)got, err);
     return 0;

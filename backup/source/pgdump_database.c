@@ -7,7 +7,7 @@
 #include "backup/source/pgdump_internal.h"
 #include "backup/source/pgname.h"
 
-enum { TRIES = 4, STATEMENT_MAX = 512 };
+enum { TRIES = 6, STATEMENT_MAX = 512 };
 
 int pgdump_trouble(struct dump_database *database, const char *path, const struct err *why,
                    struct err *err)
@@ -67,18 +67,24 @@ static int begin(struct dump_database *database, struct err *why)
     return r < 0 ? r : pgdump_lock(database, why);
 }
 
-/* A table that was dropped between snapshot and lock: the next snapshot does not have it. */
-static int begin_again(struct dump_database *database, struct err *why)
+/*
+ * A table that was dropped between snapshot and lock is not in the next snapshot; a lock that
+ * pg_dump waits for in vain is free when the leader's are.  *out_schema: pg_dump was content.
+ */
+static int begin_again(struct dump_database *database, int *out_schema, struct err *why)
 {
-    int r = begin(database, why);
+    struct err ignored;
+    int r = 0;
 
-    for (unsigned i = 1; r == -ERR_NOT_FOUND && i < TRIES; i++) {
-        struct err ignored;
+    for (unsigned tries = 1;; tries++) {
+        r = begin(database, why);
+        *out_schema = r < 0 ? r : pgdump_schema(database, why);
+        bool again = r == -ERR_NOT_FOUND || (r == 0 && *out_schema < 0);
+        if (!again || tries == TRIES || *out_schema == -ERR_CANCELLED)
+            return r;
         (void)pg_run(database->leader, "ROLLBACK", &ignored);
         pgdump_tables_clear(database);
-        r = begin(database, why);
     }
-    return r;
 }
 
 /* The next table that nobody has taken. */
@@ -214,10 +220,8 @@ static int copy_rest(struct dump_database *database, struct err *err)
 /* What the leader does while the workers copy. */
 static int lead(struct dump_database *database, struct err *err)
 {
-    int r = pgdump_schema(database, err);
+    int r = pgdump_properties(database, err);
 
-    if (r == 0)
-        r = pgdump_properties(database, err);
     if (r == 0)
         r = pgdump_sequences(database, err);
     return r < 0 ? r : pgdump_objects(database, err);
@@ -268,6 +272,8 @@ static void clear(struct dump_database *database)
     pgdump_tables_clear(database);
     pg_close(database->leader);
     text_clear(&database->sequences);
+    text_clear(&database->schema);
+    text_clear(&database->archive);
     free(database->directory);
     free(database->snapshot);
     free(database->lsn);
@@ -288,9 +294,13 @@ static int name_directory(struct dump_database *database, struct err *err)
 int pgdump_database(struct dump *dump, const char *name, struct err *err)
 {
     CLEANUP(clear)
-    struct dump_database database = {
-        .dump = dump, .name = name, .sequences.buf.limit = PGDUMP_TEXT_MAX};
+    struct dump_database database = {.dump = dump,
+                                     .name = name,
+                                     .schema.buf.limit = PGDUMP_TEXT_MAX,
+                                     .archive.buf.limit = PGDUMP_TEXT_MAX,
+                                     .sequences.buf.limit = PGDUMP_TEXT_MAX};
     struct err why;
+    int schema = 0;
 
     pthread_mutex_init(&database.lock, NULL);
     int r = name_directory(&database, err);
@@ -298,9 +308,15 @@ int pgdump_database(struct dump *dump, const char *name, struct err *err)
         return r;
     int began = pg_connect(&dump->options->server, name, PG_PLAIN, &database.leader, &why);
     if (began == 0)
-        began = begin_again(&database, &why);
-    if (began < 0)
-        return pgdump_trouble(&database, database.directory, &why, err);
+        began = begin_again(&database, &schema, &why);
+    if (pgdump_cancelled(dump, err))
+        return -ERR_CANCELLED;
+    if (began < 0 || schema < 0)
+        r = pgdump_trouble(&database, database.directory, &why, err);
+    if (began < 0 || r < 0)
+        return r;
     r = make_directories(&database, err);
+    if (r == 0 && schema == 0)
+        r = pgdump_put_schema(&database, err);
     return r < 0 ? r : copy_all(&database, err);
 }

@@ -71,40 +71,59 @@ int pgdump_put(struct dump *dump, const char *path, const char *bytes, size_t si
     return sink->close(file, err);
 }
 
-static int dump_schema(struct dump_database *database, const char *name, const char *format,
-                       struct err *err)
+static int take_text(void *context, const void *bytes, size_t size, struct err *err)
 {
-    CLEANUP(text_clear) struct text path = {.buf.limit = PATH_LIMIT};
-    CLEANUP(text_clear) struct text snapshot = {.buf.limit = PATH_LIMIT};
-    struct err why;
+    struct text *text = context;
 
-    text_format(&path, "%s/%s", database->directory, name);
+    text_bytes(text, bytes, size);
+    *err = text->err;
+    return text->failed;
+}
+
+/*
+ * pg_dump's own locks wait behind whoever waits for the leader's, so they may not wait for long:
+ * then all is let go, and begun again.  Until both forms are there nothing is put into the sink.
+ */
+static int dump_schema(struct dump_database *database, const char *format, struct text *out,
+                       struct err *why)
+{
+    CLEANUP(text_clear) struct text snapshot = {.buf.limit = PATH_LIMIT};
+    bool plain = out == &database->schema;
+    const struct dump *dump = database->dump;
+
     text_format(&snapshot, "--snapshot=%s", database->snapshot);
-    int r = text_end(&path, err);
-    if (r == 0)
-        r = text_end(&snapshot, err);
+    int r = text_end(&snapshot, why);
     if (r < 0)
         return r;
-    bool plain = strcmp(format, "--format=plain") == 0;
     const char *const argv[] = {"pg_dump",
                                 "--schema-only",
                                 "--encoding=UTF8",
                                 "--compress=0",
-                                "--lock-wait-timeout=60s",
+                                "--lock-wait-timeout=2s",
                                 "--no-password",
                                 text_of(&snapshot),
                                 format,
-                                plain && database->dump->restrict_key ? RESTRICT_KEY : NULL,
+                                plain && dump->restrict_key ? RESTRICT_KEY : NULL,
                                 NULL};
-    r = run_into(database->dump, text_of(&path), database->name, argv, &why, err);
-    return r <= 0 ? r : pgdump_trouble(database, text_of(&path), &why, err);
+    const struct pgchild child = {
+        .server = &dump->options->server,
+        .database = database->name,
+        .argv = argv,
+        .input = -1,
+        .progress = dump->sink->progress,
+        .take = take_text,
+        .context = out,
+    };
+    text_clear(out);
+    r = pgchild_run(&child, why);
+    return r < 0 ? r : text_end(out, why);
 }
 
-int pgdump_schema(struct dump_database *database, struct err *err)
+int pgdump_schema(struct dump_database *database, struct err *why)
 {
-    int r = dump_schema(database, "schema.sql", "--format=plain", err);
+    int r = dump_schema(database, "--format=plain", &database->schema, why);
 
-    return r < 0 ? r : dump_schema(database, "schema.dump", "--format=custom", err);
+    return r < 0 ? r : dump_schema(database, "--format=custom", &database->archive, why);
 }
 
 int pgdump_globals(struct dump *dump, bool passwords, struct err *err)
@@ -163,6 +182,13 @@ static int put_below(struct dump_database *database, const char *name, struct te
     return r < 0 ? r
                  : pgdump_put(database->dump, text_of(&path), text_of(content), text_size(content),
                               err);
+}
+
+int pgdump_put_schema(struct dump_database *database, struct err *err)
+{
+    int r = put_below(database, "schema.sql", &database->schema, err);
+
+    return r < 0 ? r : put_below(database, "schema.dump", &database->archive, err);
 }
 
 int pgdump_sequences(struct dump_database *database, struct err *err)

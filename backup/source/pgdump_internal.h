@@ -43,6 +43,7 @@ struct dump_database {
     char *directory; /* in the sink */
     struct pg_conn *leader;
     char *snapshot, *lsn;
+    struct text schema, archive; /* pg_dump's, as text and for pg_restore */
     struct dump_table *tables;
     size_t table_count;
     struct text sequences;
@@ -79,7 +80,9 @@ int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dum
 /* pgdump_files.c: errors are the sink's. */
 int pgdump_put(struct dump *dump, const char *path, const char *bytes, size_t size,
                struct err *err);
-int pgdump_schema(struct dump_database *database, struct err *err);
+/* Into the database's schema and archive; errors are pg_dump's. */
+int pgdump_schema(struct dump_database *database, struct err *why);
+int pgdump_put_schema(struct dump_database *database, struct err *err);
 int pgdump_globals(struct dump *dump, bool passwords, struct err *err);
 int pgdump_sequences(struct dump_database *database, struct err *err);
 int pgdump_properties(struct dump_database *database, struct err *err);
