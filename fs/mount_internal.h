@@ -204,7 +204,7 @@ void layout_path(struct mount *mount, uint64_t id, char *out, size_t size);
 /* ---- the mount itself -------------------------------------------------------------------- */
 
 struct counters {
-    atomic_ullong lookups, getattrs, readdirs, reads, opens, xattrs, others, forgets;
+    atomic_ullong lookups, getattrs, readdirs, reads, opens, xattrs, seeks, others, forgets;
     atomic_ullong peeked, decoded, prefetched, bytes;
 };
 

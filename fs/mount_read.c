@@ -292,7 +292,11 @@ void mount_lseek(fuse_req_t req, fuse_ino_t id, off_t offset, int whence,
     uint64_t found = 0;
 
     (void)file;
-    atomic_fetch_add(&mount->counters.others, 1);
+    atomic_fetch_add(&mount->counters.seeks, 1);
+    if (mount->options->no_holes) {
+        fuse_reply_err(req, ENOSYS); /* once: from then on the kernel answers by itself */
+        return;
+    }
     if (!node_is_placed(id) || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
         fuse_reply_err(req, EINVAL);
         return;

@@ -197,9 +197,9 @@ static void log_counters(struct mount *mount)
 
     blocks_stats(mount->blocks, &stats);
     log_info("requests: lookup %llu, getattr %llu, readdir %llu, read %llu, open %llu, xattr %llu, "
-             "forget %llu, other %llu",
-             c->lookups, c->getattrs, c->readdirs, c->reads, c->opens, c->xattrs, c->forgets,
-             c->others);
+             "seek %llu, forget %llu, other %llu",
+             c->lookups, c->getattrs, c->readdirs, c->reads, c->opens, c->xattrs, c->seeks,
+             c->forgets, c->others);
     log_info("reads: %llu from the cache, %llu decoded, %llu bytes; %llu prefetches; blocks: %llu "
              "hits, %llu loads, %zu bytes; directories: %zu",
              c->peeked, c->decoded, c->bytes, c->prefetched, (unsigned long long)stats.hits,

@@ -12,6 +12,7 @@
 static const struct option_spec mount_options[] = {
     {"foreground", 'f', NULL, "stay, until it is unmounted"},
     {"allow-other", 0, NULL, "let other users in, with the permissions of the source"},
+    {"no-holes", 0, NULL, "holes of sparse files are zeros like others: saves a request a file"},
     {"cache", 0, "SIZE", "how much decoded content to keep in memory (256M)"},
     OPTION_DRY_RUN,
     {0},
@@ -46,6 +47,7 @@ static int run_mount(struct app *app, struct err *err)
         .catalog_directory = directory,
         .foreground = app_flag(app, "foreground"),
         .allow_other = app_flag(app, "allow-other"),
+        .no_holes = app_flag(app, "no-holes"),
         .cache_bytes = (size_t)config_number(&app->config, SET_MOUNT_CACHE),
     };
     int r = session_catalog_directory(directory, sizeof(directory), err);
