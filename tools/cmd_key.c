@@ -104,7 +104,7 @@ static int new_secret(struct app *app, struct secret *out, char *from, size_t si
 
 static int run_add(struct app *app, struct err *err)
 {
-    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     CLEANUP(secret_clear) struct secret secret = {0};
     const char *label = app_text(app, "label");
     char from[SLOT_LABEL_MAX + 1];
@@ -152,7 +152,7 @@ static int find_slot(const struct keyring *keyring, const char *prefix, struct s
 
 static int run_remove(struct app *app, struct err *err)
 {
-    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     struct slot_info slot;
     int r = session_open(app, SESSION_REPOSITORY, &session, err);
 
@@ -197,7 +197,7 @@ static void tell_epoch(const struct app *app, const struct keyring *keyring)
 
 static int run_rotate(struct app *app, struct err *err)
 {
-    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     int r = session_open(app, SESSION_REPOSITORY, &session, err);
 
     if (r < 0)
