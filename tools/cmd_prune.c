@@ -20,6 +20,7 @@
 static const struct option_spec options[] = {
     {"now", 0, NULL, "free at once, alone in a local repository: no grace"},
     {"grace", 0, "TIME", "how long what was marked stays: 48h ([prune] grace)"},
+    {"compact", 0, "SHARE", "move what is needed out of archives that are needed less: 50%"},
     {"wait", 0, "TIME", "how long to wait for who writes, or prunes: 10m"},
     OPTION_DRY_RUN,
     {0},
@@ -46,8 +47,10 @@ static void pruning_clear(struct pruning *pruning)
 
 static void tell(void *context, enum prune_action action, const char *object, uint64_t size)
 {
-    static const char *const words[] = {
-        [PRUNE_DELETE] = "delete", [PRUNE_MARK] = "mark", [PRUNE_UNMARK] = "unmark"};
+    static const char *const words[] = {[PRUNE_DELETE] = "delete",
+                                        [PRUNE_MARK] = "mark",
+                                        [PRUNE_UNMARK] = "unmark",
+                                        [PRUNE_COMPACT] = "compact"};
     const struct pruning *pruning = context;
     const struct app *app = pruning->app;
     char text[OUTPUT_SIZE];
@@ -55,7 +58,7 @@ static void tell(void *context, enum prune_action action, const char *object, ui
     if (!pruning->how.dry_run && !app_flag(app, "verbose"))
         return;
     if (!app->json) {
-        printf("%s%-6s  %8s  %s\n", pruning->how.dry_run ? "would " : "", words[action],
+        printf("%s%-7s  %8s  %s\n", pruning->how.dry_run ? "would " : "", words[action],
                output_size(size, text), object);
         return;
     }
@@ -82,7 +85,8 @@ static void print_summary(const struct pruning *pruning)
 {
     const struct prune_result *result = &pruning->result;
     bool dry = pruning->how.dry_run;
-    char bytes[OUTPUT_SIZE], snapshots[OUTPUT_SIZE], objects[OUTPUT_SIZE], date[CLOCK_TEXT_SIZE];
+    char bytes[OUTPUT_SIZE], moved[OUTPUT_SIZE], snapshots[OUTPUT_SIZE], objects[OUTPUT_SIZE],
+        date[CLOCK_TEXT_SIZE];
     int64_t next;
 
     console_line("%s %s: %s, %s", dry ? "would free" : "freed", output_size(result->freed, bytes),
@@ -94,6 +98,13 @@ static void print_summary(const struct pruning *pruning)
                      output_size(result->marked_bytes + result->waiting_bytes, bytes),
                      output_count(result->marked + result->waiting, "object", objects), date);
     }
+    if (result->compacted > 0)
+        console_line("%s %s of %s to %s", dry ? "would compact" : "compacted",
+                     output_count(result->compacted, "archive", objects),
+                     output_size(result->compacted_bytes, bytes),
+                     output_size(result->moved_bytes, moved));
+    if (result->no_room)
+        console_say("no room to compact; when what is marked is gone there may be");
     if (result->stuck > 0)
         console_line("%s needed again, under a mark too old to be taken away: kept, and stored "
                      "again by the next backup that has what is in it",
@@ -118,6 +129,9 @@ static void print_json(const struct pruning *pruning)
         {"stuck", result->stuck},
         {"objects", result->objects},
         {"bytes", result->bytes},
+        {"compacted", result->compacted},
+        {"compacted_bytes", result->compacted_bytes},
+        {"moved_bytes", result->moved_bytes},
     };
     struct json_object *object = json_object_new_object();
     int64_t next;
@@ -185,6 +199,8 @@ static void set_up(struct pruning *pruning)
     pruning->how.now = (struct marks_moment){
         .time_ns = clock->now_ns(clock), .boot = clock_boot(), .boot_ns = clock_boot_ns()};
     pruning->how.grace_ns = (int64_t)config_number(&pruning->app->config, SET_PRUNE_GRACE);
+    pruning->how.compact_percent =
+        (unsigned)config_number(&pruning->app->config, SET_PRUNE_COMPACT);
     pruning->how.at_once = app_flag(pruning->app, "now");
     pruning->how.dry_run = app_flag(pruning->app, "dry-run");
     pruning->how.believed = believed;

@@ -58,6 +58,7 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_RETENTION_DATABASE] = {"retention", "database", SETTING_LIST, NULL, NULL, "within=30d"},
     [SET_RETENTION_ALL] = {"retention", "all", SETTING_LIST, NULL, NULL, "weekly=90d"},
     [SET_PRUNE_GRACE] = {"prune", "grace", SETTING_TIME, "grace", NULL, "48h"},
+    [SET_PRUNE_COMPACT] = {"prune", "compact", SETTING_PERCENT, "compact", NULL, "50%"},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
     [SET_MOUNT_CACHE] = {"mount", "cache", SETTING_SIZE, "cache", NULL, "256M"},
 };
@@ -111,6 +112,18 @@ static int parse_yes_no(const char *text, uint64_t *out, struct err *err)
         return 0;
     }
     return err_set(err, ERR_USAGE, "\"%.60s\" is neither yes nor no", text);
+}
+
+static int parse_percent(const char *text, uint64_t *out, struct err *err)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    end += *end == '%';
+    if (text[0] < '0' || text[0] > '9' || *end || value > 100)
+        return err_set(err, ERR_USAGE, "\"%.60s\" is no share, such as 50%%", text);
+    *out = value;
+    return 0;
 }
 
 static int parse_level(const char *text, uint64_t *out, struct err *err)
@@ -175,6 +188,8 @@ int config_assign(struct setting *setting, const struct setting_spec *spec, cons
         r = config_parse_size(text, &setting->number, err);
     else if (spec->kind == SETTING_TIME)
         r = config_parse_time(text, &setting->number, err);
+    else if (spec->kind == SETTING_PERCENT)
+        r = parse_percent(text, &setting->number, err);
     else if (spec->kind == SETTING_LEVEL)
         r = parse_level(text, &setting->number, err);
     if (r < 0)

@@ -5,6 +5,7 @@
 
 #include "backup/archive/blocks.h"
 #include "backup/archive/reader.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/tree.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
@@ -19,7 +20,9 @@ enum { SEEN_DIRECTORY, SEEN_LEAF };
 struct live_archive {
     uint64_t *bits;
     size_t words;
-    bool whole; /* it could not be opened to tell */
+    uint64_t stored; /* bytes of the blocks whose bits are set */
+    bool whole;      /* it could not be opened to tell */
+    bool named;
 };
 
 struct liveness {
@@ -89,6 +92,18 @@ bool liveness_has_block(const struct liveness *live, uint32_t archive, size_t nu
            (number / 64 < found->words && found->bits[number / 64] >> (number % 64) & 1);
 }
 
+uint64_t liveness_stored(const struct liveness *live, uint32_t archive)
+{
+    if (!liveness_has(live, archive))
+        return 0;
+    return live->archives[archive].whole ? UINT64_MAX : live->archives[archive].stored;
+}
+
+bool liveness_names(const struct liveness *live, uint32_t archive)
+{
+    return archive < live->archive_room && live->archives[archive].named;
+}
+
 /* ---- what is needed ---------------------------------------------------------------------- */
 
 static int make_room(struct liveness *live, uint32_t archive, struct err *err)
@@ -141,13 +156,16 @@ static int need_block(struct liveness *live, uint32_t archive, size_t number, st
     }
     if (!found->bits)
         return err_set(err, ERR_NOMEM, "no memory for what is needed");
-    found->bits[number / 64] |= UINT64_C(1) << (number % 64);
+    uint64_t bit = UINT64_C(1) << (number % 64);
+    if (!(found->bits[number / 64] & bit))
+        found->stored += reader_block(live->reader, number)->stored_size;
+    found->bits[number / 64] |= bit;
     return 0;
 }
 
 /* The blocks in which `length` bytes lie.  What lies in no block cannot be read by anybody, so
  * nothing is needed for it; verify tells. */
-static int need(struct liveness *live, struct place place, uint64_t length, struct err *err)
+static int need_here(struct liveness *live, struct place place, uint64_t length, struct err *err)
 {
     const struct reader *reader = NULL;
     uint64_t end = (uint64_t)place.raw + length;
@@ -167,6 +185,41 @@ static int need(struct liveness *live, struct place place, uint64_t length, stru
             break;
         if ((uint64_t)block->raw + block->raw_size > place.raw)
             r = need_block(live, place.archive, number, err);
+    }
+    return r;
+}
+
+/* Wherever it may be, nothing of that goes. */
+static int need_anywhere(struct liveness *live, struct place place, struct err *err)
+{
+    struct remap_found found[REMAP_FOUND_MAX];
+    struct err ignored;
+    int count = remap_find(blocks_repo(live->blocks), place, found, &ignored);
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < count; i++) {
+        r = make_room(live, found[i].place.archive, err);
+        if (r == 0)
+            live->archives[found[i].place.archive].whole = true;
+    }
+    live->archives[place.archive].whole = true;
+    return r;
+}
+
+static int need(struct liveness *live, struct place place, uint64_t length, struct err *err)
+{
+    int r = make_room(live, place.archive, err);
+
+    if (r == 0)
+        live->archives[place.archive].named = true;
+    for (uint64_t some; r == 0 && length > 0; length -= some, place.raw += (uint32_t)some) {
+        struct place at;
+
+        r = blocks_where(live->blocks, place, length, &at, &some, err);
+        if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND)
+            return need_anywhere(live, place, err);
+        if (r == 0)
+            r = need_here(live, at, some, err);
     }
     return r;
 }

@@ -9,7 +9,9 @@
  *     liveness_add(live, &root.types[TYPE_FILES].directory, err);      … for each that is kept
  *     liveness_has(live, archive)
  *
- * A data archive that cannot be opened counts as needed in whole.
+ * What was moved (archive/remap.h, refreshed by the caller) is needed where it lies now; the
+ * archive that its place names is only named.  A data archive that cannot be opened counts as
+ * needed in whole.
  *
  * Ownership: borrows blocks, whose watch it has while it walks, and `beyond`.
  * Threads:   one.
@@ -39,3 +41,7 @@ int liveness_add(struct liveness *live, const struct dirref *directory, struct p
 /* Whether any block of it is needed; a certain one. */
 bool liveness_has(const struct liveness *live, uint32_t archive);
 bool liveness_has_block(const struct liveness *live, uint32_t archive, size_t number);
+/* How much its needed blocks take in the object; UINT64_MAX where all of it is needed. */
+uint64_t liveness_stored(const struct liveness *live, uint32_t archive);
+/* Whether a place in it is named, wherever that lies now. */
+bool liveness_names(const struct liveness *live, uint32_t archive);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "backup/archive/blocks.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
@@ -44,11 +45,16 @@ int prune_run(const struct prune_options *options, struct prune_result *out, str
     if (!options->dry_run)
         store_tidy(prune.repo->store);
     set_phase(options, "looking at what is needed");
-    int r = liveness_new(options->blocks, NULL, &prune.kept, err);
+    int r = remap_refresh(prune.repo, err);
+    if (r == 0)
+        r = liveness_new(options->blocks, NULL, &prune.kept, err);
     if (r == 0)
         r = liveness_new(options->blocks, prune.kept, &prune.graced, err);
     if (r == 0)
         r = prune_survey(&prune, err);
     set_phase(options, "deleting");
-    return r < 0 ? r : prune_delete(&prune, err);
+    if (r == 0)
+        r = prune_delete(&prune, err);
+    set_phase(options, "compacting");
+    return r < 0 ? r : prune_compact(&prune, err);
 }

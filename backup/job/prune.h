@@ -33,12 +33,13 @@ struct prune_known {
     bool dead; /* forgotten, and not held */
 };
 
-enum prune_action { PRUNE_DELETE, PRUNE_MARK, PRUNE_UNMARK };
+enum prune_action { PRUNE_DELETE, PRUNE_MARK, PRUNE_UNMARK, PRUNE_COMPACT };
 
 struct prune_options {
     struct blocks *blocks;
     struct marks_moment now;
     int64_t grace_ns;
+    unsigned compact_percent;        /* archives of which less is needed are compacted; 0: none */
     bool at_once;                    /* the repository's lock is held alone: no marks, no grace */
     bool dry_run;                    /* all is told, nothing done */
     const struct prune_known *known; /* may be NULL */
@@ -56,8 +57,11 @@ struct prune_result {
     uint64_t marked, marked_bytes;   /* anew */
     uint64_t waiting, waiting_bytes; /* marked before, and not yet for long enough */
     uint64_t unmarked, stuck; /* needed again: the mark was taken away; was too old for that */
-    uint64_t objects, bytes;  /* archives and index archives that there were */
-    int64_t next_ns;          /* how long until the first of what waits may go; -1: nothing waits */
+    uint64_t compacted, compacted_bytes; /* archives whose needed blocks were moved */
+    uint64_t moved_bytes;                /* what these take now, with their index */
+    bool no_room;                        /* to move more */
+    uint64_t objects, bytes;             /* archives and index archives that there were */
+    int64_t next_ns; /* how long until the first of what waits may go; -1: nothing waits */
 };
 
 int prune_run(const struct prune_options *options, struct prune_result *out, struct err *err);

@@ -137,35 +137,42 @@ static int remove_roots(struct prune *prune, struct err *err)
         bool expired = prune->verdicts[i] == PRUNE_EXPIRED;
 
         r = remove_revisions(prune, snapshot, snapshot->revision_count - !expired, err);
-        prune->result->snapshots += r == 0 && expired;
-    }
-    return r;
-}
-
-static int remove_archives(struct prune *prune, struct err *err)
-{
-    const struct idtable *ids = prune->repo->ids;
-    char name[OBJECT_NAME_SIZE];
-    int r = 0;
-
-    for (uint32_t i = 0; r == 0 && i < prune->object_room; i++) {
-        if (!(prune->objects[i].flags & FLAG_DELETE))
+        if (r < 0 || !expired)
             continue;
-        repo_object_name(idtable_kind(ids, i), idtable_id(ids, i), name);
-        r = remove_object(prune, name, prune->objects[i].size, err);
-        if (r == 0)
-            prune->objects[i].flags &= ~(unsigned)FLAG_THERE;
+        prune->result->snapshots++;
+        prune_object(prune, idtable_find(prune->repo->ids, &snapshot->root.id))->flags = 0;
     }
     return r;
 }
-
-/* ---- marks ------------------------------------------------------------------------------- */
 
 static void object_name(const struct prune *prune, uint32_t archive, char out[OBJECT_NAME_SIZE])
 {
     repo_object_name(idtable_kind(prune->repo->ids, archive), idtable_id(prune->repo->ids, archive),
                      out);
 }
+
+static int remove_archive(struct prune *prune, uint32_t archive, struct err *err)
+{
+    char name[OBJECT_NAME_SIZE];
+
+    object_name(prune, archive, name);
+    int r = remove_object(prune, name, prune->objects[archive].size, err);
+    if (r == 0)
+        prune->objects[archive].flags &= ~(unsigned)FLAG_THERE;
+    return r;
+}
+
+static int remove_archives(struct prune *prune, struct err *err)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < prune->object_room; i++)
+        if (prune->objects[i].flags & FLAG_DELETE)
+            r = remove_archive(prune, i, err);
+    return r;
+}
+
+/* ---- marks ------------------------------------------------------------------------------- */
 
 /* A root is known by its snapshot. */
 static void tell(struct prune *prune, enum prune_action action, uint32_t archive)
@@ -194,6 +201,12 @@ static int mark_one(struct prune *prune, uint32_t archive, struct err *err)
     prune->result->marked_bytes += prune->objects[archive].size;
     tell(prune, PRUNE_MARK, archive);
     return 0;
+}
+
+int prune_retire(struct prune *prune, uint32_t archive, struct err *err)
+{
+    return prune->options->at_once ? remove_archive(prune, archive, err)
+                                   : mark_one(prune, archive, err);
 }
 
 /* Needed again.  A mark that another pruner might be acting on this moment stays: nothing refers to

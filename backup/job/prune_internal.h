@@ -1,7 +1,7 @@
 /*
  * prune_internal — what the parts of prune share: prune.c (the order of things), prune_survey.c
  * (what is there, and what becomes of it), prune_marks.c, prune_snapshots.c (what is needed),
- * prune_delete.c (the second look, and what follows).
+ * prune_delete.c (the second look, and what follows), prune_compact.c.
  */
 #pragma once
 
@@ -67,3 +67,8 @@ int prune_need(struct prune *prune, struct liveness *live, const struct roster_s
 
 /* prune_delete.c */
 int prune_delete(struct prune *prune, struct err *err);
+/* An archive that was moved: it is marked, or deleted where that may be at once. */
+int prune_retire(struct prune *prune, uint32_t archive, struct err *err);
+
+/* prune_compact.c */
+int prune_compact(struct prune *prune, struct err *err);

@@ -7,6 +7,7 @@
 #include "backup/archive/blocks.h"
 #include "backup/archive/idtable.h"
 #include "backup/archive/reader.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/base/buf.h"
 #include "backup/base/cleanup.h"
@@ -19,6 +20,11 @@
 #include "backup/store/store.h"
 
 enum { ORPHAN_GRACES = 4 }; /* what no root names is a running writer's until it is so old */
+
+static void free_objects(struct remap_object **objects)
+{
+    free(*objects);
+}
 
 struct listing {
     struct prune *prune;
@@ -83,7 +89,10 @@ static int list_archives(struct prune *prune, struct err *err)
     static const struct {
         const char *prefix;
         enum archive_kind kind;
-    } folders[] = {{"data/", ARCHIVE_DATA}, {"meta/", ARCHIVE_METADATA}, {"index/", ARCHIVE_INDEX}};
+    } folders[] = {{"data/", ARCHIVE_DATA},
+                   {"meta/", ARCHIVE_METADATA},
+                   {"index/", ARCHIVE_INDEX},
+                   {"remap/", ARCHIVE_REMAP}};
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < sizeof(folders) / sizeof(folders[0]); i++) {
@@ -126,6 +135,27 @@ static void note_roots(struct prune *prune)
             flag(prune, &written->id, FLAG_NAMED | index);
         }
     }
+}
+
+/* Each of them counts, until another one stands in for it. */
+static int note_remaps(struct prune *prune, struct err *err)
+{
+    CLEANUP(free_objects) struct remap_object *remaps = NULL;
+    size_t count = 0;
+    int r = remap_objects(prune->repo, &remaps, &count, err);
+
+    for (uint32_t i = 0; r == 0 && i < prune->object_room; i++)
+        if (prune->objects[i].flags & FLAG_THERE &&
+            idtable_kind(prune->repo->ids, i) == ARCHIVE_REMAP)
+            prune->objects[i].flags |= FLAG_LIVE;
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        uint32_t number = idtable_find(prune->repo->ids, &remaps[i].id);
+        if (number >= prune->object_room || !remaps[i].superseded)
+            continue;
+        prune->objects[number].flags |= FLAG_NAMED;
+        prune->objects[number].flags &= ~(unsigned)FLAG_LIVE;
+    }
+    return r;
 }
 
 static void note_live(struct prune *prune)
@@ -310,6 +340,8 @@ int prune_survey(struct prune *prune, struct err *err)
         return r;
     note_live(prune);
     note_roots(prune);
-    r = look_into_indexes(prune, err);
+    r = note_remaps(prune, err);
+    if (r == 0)
+        r = look_into_indexes(prune, err);
     return r < 0 ? r : decide(prune, err);
 }

@@ -309,7 +309,7 @@ class Writer(threading.Thread):
             self.failures.append(err.decode())
             return
         name = out.decode().split()[-1]
-        copy = self.yester.work / f"{self.host}-{name}"
+        copy = self.yester.work / f"{self.host}-{number}"  # a pruned snapshot's name may come again
         subprocess.run(["cp", "-a", self.tree, copy], check=True)
         self.kept[name] = copy
 
