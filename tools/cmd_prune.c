@@ -273,7 +273,9 @@ const struct command command_prune = {
                "the grace (48h): so a\nbackup that runs meanwhile, on whatever host, is told, "
                "and `yester unforget` still helps.  It may be\ninterrupted at any moment.  Nothing "
                "is deleted while a snapshot that is kept cannot be read (exit status\n4).\n"
-               "--now deletes at once what is forgotten.  It works alone, in a local directory: "
+               "Archives of which less than half is needed are compacted: "
+               "what is needed is moved, and they go with the next grace.\n--now deletes at once "
+               "what is forgotten.  It works alone, in a local directory: "
                "it waits until nobody\nwrites (exit status 11: somebody did not end), and who "
                "would write waits for it.  It writes nothing, so\nit helps on a full disk.\n",
     .options = options,

@@ -225,7 +225,8 @@ const struct command command_stats = {
                 "  yester stats --depth 3 --all\n",
     .details = "BROUGHT is the content that a snapshot was the first to have, of all that are "
                "there; FREES is what\nit alone has: forgetting it, and then pruning, gives so much "
-               "back.  A chunk that several files share\nis counted with the oldest.  Bytes are as "
+               "back, as far as archives\nare compacted for it ([prune] compact).  A chunk that "
+               "several files share\nis counted with the oldest.  Bytes are as "
                "stored, compressed; directories' own room is not in it.\n",
     .options = options,
     .run = run,

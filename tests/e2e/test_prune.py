@@ -361,3 +361,64 @@ def test_two_writers_a_reader_and_a_pruner(yester, work, seed, runs):
         same(copy, yester.restored(tree, name))
     same(reference, yester.restored(writers[0].tree, first))
     yester.verify()
+
+
+# ---- room ---------------------------------------------------------------------------------
+
+
+def room(yester):
+    """What archives and roots take."""
+    return sum(p.stat().st_size for p in yester.objects() if p.relative_to(yester.repo).parts[0]
+               in ("data", "meta", "index", "remap", "snapshots"))
+
+
+def test_the_room_that_is_freed_is_what_a_dry_run_said(yester, tree, work):
+    """Every second file of each generation goes with its snapshot: archives get sparse."""
+    kept = {}
+    (tree / "many").mkdir()
+    for number in range(6):
+        for i in range(40):
+            (tree / f"many/{number}.{i}").write_bytes(os.urandom(30_000))
+        for i in range(30):
+            (tree / f"many/{number - 1}.{i}").unlink(missing_ok=True)
+        name = yester.backup(tree)
+        kept[name] = work / f"as-in-{number}"
+        subprocess.run(["cp", "-a", tree, kept[name]], check=True)
+    names = list(kept)
+    frees = {row["name"]: row["frees"] for row in yester.run("--json", "stats").json()["snapshots"]}
+    forget(yester, kept, names[:4])
+    before = room(yester)
+    told = prune(yester, "--now", "--dry-run")
+    assert told["compacted"] >= 3 and room(yester) == before
+    foretold = told["freed"] + told["compacted_bytes"] - told["moved_bytes"]
+    assert foretold > sum(frees[name] for name in names[:4]) * 0.95
+    if os.path.exists("/dev/shm"):
+        shutil.copytree(yester.repo, work / "copy")
+    prune(yester, "--now")
+    freed = before - room(yester)
+    assert abs(freed - foretold) < 0.05 * freed
+    restores(yester, tree, kept)
+
+    # With a grace, and marks, it comes to the same.
+    shutil.rmtree(yester.repo)
+    shutil.copytree(work / "copy", yester.repo)
+    prune_all(yester)
+    prune_all(yester)
+    assert abs(before - room(yester) - foretold) < 0.05 * freed
+    restores(yester, tree, kept)
+    same(tree, yester.restored(tree, yester.backup(tree)))
+
+
+def test_what_stats_calls_free_is_what_a_prune_frees(yester, tree, work):
+    for number in range(4):
+        (tree / "alone").write_bytes(os.urandom(2_000_000 + 500_000 * number))
+        (tree / f"stays.{number}").write_bytes(os.urandom(300_000))
+        yester.backup(tree)
+    rows = yester.run("--json", "stats").json()["snapshots"]
+    for row in rows[:-1]:
+        yester.run("forget", row["name"])
+        before = room(yester)
+        prune(yester, "--now", "--compact", "100%")
+        assert abs(before - room(yester) - row["frees"]) < 0.05 * row["frees"]
+    same(tree, yester.restored(tree))
+    yester.verify()
