@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backup/archive/reader.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/archive/tree.h"
 #include "backup/base/cleanup.h"
@@ -142,15 +143,25 @@ static int group_of(struct counting *counting, const struct forest_visit *visit,
     return rc < 0 ? rc : spillmap_put(counting->groups, hash, visit->type, *out, err);
 }
 
+/* Each piece where it lies by now. */
 static int add_use(struct counting *counting, const struct extent *extent, uint32_t node,
                    uint32_t group, struct err *err)
 {
-    uint32_t use[USE_SIZE / sizeof(uint32_t)] = {
-        htobe32(extent->place.archive), htobe32(extent->place.raw),
-        htobe32((uint32_t)(extent->length < UINT32_MAX ? extent->length : UINT32_MAX)),
-        htobe32(node), htobe32(group)};
+    struct place place = extent->place, at;
+    uint64_t left = extent_is_hole(extent) ? 0 : extent->length, some;
+    int rc = 0;
 
-    return extent_is_hole(extent) ? 0 : sorter_add(counting->uses, use, sizeof(use), err);
+    for (; rc == 0 && left > 0; left -= some, place.raw += (uint32_t)some) {
+        rc = blocks_where(counting->blocks, place, left, &at, &some, err);
+        if (rc < 0)
+            break;
+        some = some < UINT32_MAX ? some : UINT32_MAX;
+        uint32_t use[USE_SIZE / sizeof(uint32_t)] = {htobe32(at.archive), htobe32(at.raw),
+                                                     htobe32((uint32_t)some), htobe32(node),
+                                                     htobe32(group)};
+        rc = sorter_add(counting->uses, use, sizeof(use), err);
+    }
+    return rc;
 }
 
 /* What a content refers to, as a name of it: contents of one name refer to the same places.  Where
@@ -356,7 +367,10 @@ int stats_run(struct blocks *blocks, const struct timeline *timeline, unsigned d
         .depth = depth,
         .archive = NO_ARCHIVE,
     };
-    int rc = prepare(&counting, timeline, err);
+    int rc = remap_refresh(blocks_repo(blocks), err);
+
+    if (rc == 0)
+        rc = prepare(&counting, timeline, err);
 
     for (enum snapshot_type type = TYPE_FILES; rc == 0 && type <= TYPES; type++)
         rc = forest_walk(counting.forest, type, each_entry, &counting, err);

@@ -7,6 +7,7 @@
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/reader.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/io.h"
@@ -312,6 +313,18 @@ static int check_keys(struct verify *verify, struct err *err)
     return keyring_check(verify->repo->keyring, &objects, slot_damaged, verify, err);
 }
 
+/* One that cannot be read is among the archives, which are told one by one. */
+static int check_remaps(struct verify *verify, struct err *err)
+{
+    int r = remap_refresh(verify->repo, err);
+
+    if (r == 0 || !verify_is_damage(err))
+        return r;
+    verify->result->damaged_archives++;
+    verify->options->damaged(verify->options->context, "remap", NO_ARCHIVE, err);
+    return 0;
+}
+
 static void set_phase(struct verify *verify, const char *phase)
 {
     if (verify->options->progress)
@@ -326,6 +339,8 @@ static int check(struct verify *verify, struct snapshots *snapshots, struct err 
 
     if (r == 0)
         r = verify_list(verify, err);
+    if (r == 0)
+        r = check_remaps(verify, err);
     if (r == 0)
         r = list_snapshots(verify, snapshots, err);
     set_phase(verify, "reading directories");

@@ -64,7 +64,10 @@ int verify_list(struct verify *verify, struct err *err)
     static const struct {
         const char *prefix;
         enum archive_kind kind;
-    } folders[] = {{"data/", ARCHIVE_DATA}, {"meta/", ARCHIVE_METADATA}, {"index/", ARCHIVE_INDEX}};
+    } folders[] = {{"data/", ARCHIVE_DATA},
+                   {"meta/", ARCHIVE_METADATA},
+                   {"index/", ARCHIVE_INDEX},
+                   {"remap/", ARCHIVE_REMAP}};
     int r = 0;
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && r == 0; i++) {

@@ -90,20 +90,16 @@ static void end_hole(struct folding *folding)
     folding->hole = 0;
 }
 
-static int fold_extent(struct folding *folding, const struct extent *extent, struct err *err)
+/* `length` bytes that lie together are whole chunks. */
+static int fold_piece(struct folding *folding, struct place place, uint64_t length, struct err *err)
 {
-    static const uint8_t mark = 1;
     struct chunk_table *table;
-    uint64_t at = extent->place.raw;
-    uint64_t end = at + extent->length;
-    int r = table_of(folding->verify, extent->place.archive, &table, err);
+    uint64_t at = place.raw;
+    uint64_t end = at + length;
+    int r = table_of(folding->verify, place.archive, &table, err);
 
     if (r < 0)
         return r;
-    end_hole(folding);
-    if (!folding->in_region)
-        digest_stream_add(&folding->stream, &mark, 1);
-    folding->in_region = true;
     for (size_t i = find_chunk(table, at); at < end; i++) {
         if (i >= table->count || table->chunks[i].raw != at || table->chunks[i].length == 0 ||
             table->chunks[i].length > end - at)
@@ -112,6 +108,25 @@ static int fold_extent(struct folding *folding, const struct extent *extent, str
         at += table->chunks[i].length;
     }
     return 0;
+}
+
+static int fold_extent(struct folding *folding, const struct extent *extent, struct err *err)
+{
+    static const uint8_t mark = 1;
+    struct place place = extent->place, at;
+    uint64_t left = extent->length, some;
+    int r = 0;
+
+    end_hole(folding);
+    if (!folding->in_region)
+        digest_stream_add(&folding->stream, &mark, 1);
+    folding->in_region = true;
+    for (; r == 0 && left > 0; left -= some, place.raw += (uint32_t)some) {
+        r = blocks_where(folding->verify->blocks, place, left, &at, &some, err);
+        if (r == 0)
+            r = fold_piece(folding, at, some, err);
+    }
+    return r;
 }
 
 int verify_digest(struct verify *verify, const struct entry *entry, struct err *err)

@@ -54,14 +54,14 @@ static bool is_bad(struct verify *verify, uint32_t archive, size_t number)
     return bad;
 }
 
-/* All of an extent lies in blocks that are there, and of which none is known to be bad. */
-static int check_extent(struct verify *verify, const struct extent *extent, struct err *err)
+/* `length` bytes lie together in blocks that are there, and of which none is known to be bad. */
+static int check_piece(struct verify *verify, struct place place, uint64_t length, struct err *err)
 {
     const struct reader *reader;
-    uint64_t at = extent->place.raw;
-    uint64_t end = at + extent->length;
+    uint64_t at = place.raw;
+    uint64_t end = at + length;
     size_t number;
-    int r = verify_reader(verify, extent->place.archive, &reader, err);
+    int r = verify_reader(verify, place.archive, &reader, err);
 
     if (r < 0)
         return r;
@@ -71,12 +71,27 @@ static int check_extent(struct verify *verify, const struct extent *extent, stru
     while (r == 0) {
         const struct block_info *block = reader_block(reader, number);
 
-        if (is_bad(verify, extent->place.archive, number))
+        if (is_bad(verify, place.archive, number))
             return err_set(err, ERR_CORRUPT, "block %zu of an archive is damaged", number);
         at = (uint64_t)block->raw + block->raw_size;
         if (at >= end)
             break;
         r = reader_find(reader, (uint32_t)at, &number, err);
+    }
+    return r;
+}
+
+/* Wherever it lies by now. */
+static int check_extent(struct verify *verify, const struct extent *extent, struct err *err)
+{
+    struct place place = extent->place, at;
+    uint64_t left = extent->length, some;
+    int r = 0;
+
+    for (; r == 0 && left > 0; left -= some, place.raw += (uint32_t)some) {
+        r = blocks_where(verify->blocks, place, left, &at, &some, err);
+        if (r == 0)
+            r = check_piece(verify, at, some, err);
     }
     return r;
 }
@@ -129,9 +144,15 @@ static bool seen(const struct verify *verify, const struct dirref *directory, ui
 static int remember(struct verify *verify, const struct dirref *directory, uint64_t value,
                     struct err *err)
 {
+    struct place at = directory->place;
+    uint64_t ignored;
+    struct err why;
+
     if (directory->entries == 0)
         return 0;
-    int r = verify_mark(verify, directory->place.archive, MARK_NEEDED, err);
+    if (blocks_where(verify->blocks, directory->place, 1, &at, &ignored, &why) < 0)
+        at = directory->place; /* who reads it tells */
+    int r = verify_mark(verify, at.archive, MARK_NEEDED, err);
 
     return r < 0 ? r
                  : spillmap_put(verify->seen, directory->place.archive, directory->place.raw, value,
