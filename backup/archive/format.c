@@ -53,7 +53,8 @@ static bool all_zero(const uint8_t *bytes, size_t count)
 static bool kind_known(uint8_t kind)
 {
     return kind == ARCHIVE_DATA || kind == ARCHIVE_METADATA || kind == ARCHIVE_ROOT ||
-           kind == ARCHIVE_INDEX || kind == ARCHIVE_REMAP || kind == ARCHIVE_NOTE;
+           kind == ARCHIVE_INDEX || kind == ARCHIVE_REMAP || kind == ARCHIVE_WAL ||
+           kind == ARCHIVE_NOTE;
 }
 
 static int header_check(const uint8_t in[HEADER_SIZE], struct err *err)

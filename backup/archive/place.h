@@ -24,6 +24,7 @@ enum archive_kind {
     ARCHIVE_ROOT = 3,
     ARCHIVE_INDEX = 4,
     ARCHIVE_REMAP = 5,
+    ARCHIVE_WAL = 6,
     ARCHIVE_NOTE = 9,
 };
 

@@ -290,6 +290,7 @@ void repo_object_name(enum archive_kind kind, const struct archive_id *id,
                          : kind == ARCHIVE_ROOT   ? "snapshots"
                          : kind == ARCHIVE_REMAP  ? "remap"
                          : kind == ARCHIVE_NOTE   ? "notes"
+                         : kind == ARCHIVE_WAL    ? "tails"
                                                   : "data";
     char hex[2 * ARCHIVE_ID_SIZE + 1];
 

@@ -21,6 +21,18 @@ enum {
     FIRST_CAPACITY = 64,
 };
 
+/* Places name archives by numbers, which a process keeps; nothing refers to a wal archive, and a
+ * service writes them without end. */
+static int give_number(struct writer *writer, struct err *err)
+{
+    const struct header *header = &writer->header;
+
+    writer->number = NO_ARCHIVE;
+    if (header->kind == ARCHIVE_WAL)
+        return 0;
+    return idtable_number(writer->repo->ids, &header->id, header->kind, &writer->number, err);
+}
+
 static int make_header(struct writer *writer, enum archive_kind kind, struct err *err)
 {
     struct header *header = &writer->header;
@@ -34,7 +46,7 @@ static int make_header(struct writer *writer, enum archive_kind kind, struct err
     if (r == 0)
         r = part_key_make(header, writer->repo->keyring, &writer->key, err);
     if (r == 0)
-        r = idtable_number(writer->repo->ids, &header->id, kind, &writer->number, err);
+        r = give_number(writer, err);
     if (r == 0)
         header_encode(header, writer->header_bytes);
     return r;
