@@ -47,7 +47,7 @@ void wal_digest_start(struct repo *repo, struct digest_stream *out)
 void wal_object_name(struct repo *repo, const struct wal_meta *meta, char out[OBJECT_NAME_SIZE])
 {
     struct digest_key key = derived_key(repo, "yester wal names v1");
-    uint8_t what[1 + 8 + 4 + 8 + WAL_NAME_SIZE] = {(uint8_t)meta->what}, id[DIGEST_SIZE];
+    uint8_t what[1 + 8 + WAL_NAME_SIZE] = {(uint8_t)meta->what}, id[DIGEST_SIZE];
     char hex[ID_DIGITS + 1];
     size_t size = 1 + 8;
 
@@ -64,7 +64,8 @@ void wal_object_name(struct repo *repo, const struct wal_meta *meta, char out[OB
         size += 4;
     }
     if (meta->what == WAL_SEGMENT) {
-        store_le64(what + size, meta->start);
+        store_le32(what + size, (uint32_t)(meta->start >> 32));
+        store_le32(what + size + 4, (uint32_t)((meta->start & UINT32_MAX) / meta->segment_size));
         size += 8;
     }
     digest_bytes(&key, what, size, id);
