@@ -176,7 +176,8 @@ static int rebuild(struct catalog *catalog, void *context, struct err *err)
     if (r < 0)
         return r;
     catalog->deep = false;
-    return sync_deep(catalog, context, err);
+    r = sync_deep(catalog, context, err);
+    return r < 0 ? r : wal_sync_locked(catalog, context, err);
 }
 
 int catalog_rebuild(struct catalog *catalog, struct err *err)

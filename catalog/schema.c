@@ -64,6 +64,21 @@ static const char *const migrations[] = {
     "CREATE VIEW holds AS SELECT h.* FROM notes AS h WHERE h.what = 3 AND NOT EXISTS"
     "  (SELECT 1 FROM notes AS r WHERE r.snapshot = h.snapshot AND r.what = 4"
     "   AND r.hold = h.hold AND NOT r.damaged);",
+
+    /* What servers' logs are stored; of a damaged one only its name is known. */
+    "CREATE TABLE wal ("
+    "  object TEXT PRIMARY KEY, damaged INTEGER NOT NULL, what INTEGER NOT NULL,"
+    "  system INTEGER NOT NULL, timeline INTEGER NOT NULL, segment_size INTEGER NOT NULL,"
+    "  start INTEGER NOT NULL, length INTEGER NOT NULL, size INTEGER NOT NULL,"
+    "  made_ns INTEGER NOT NULL, magic INTEGER NOT NULL, commits INTEGER NOT NULL,"
+    "  first_lsn INTEGER NOT NULL, first_xid INTEGER NOT NULL, first_us INTEGER NOT NULL,"
+    "  last_lsn INTEGER NOT NULL, last_xid INTEGER NOT NULL, last_us INTEGER NOT NULL,"
+    "  earliest_us INTEGER NOT NULL, latest_us INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX wal_by_place ON wal (system, timeline, start);"
+    "CREATE TABLE wal_points ("
+    "  object TEXT NOT NULL REFERENCES wal (object) ON DELETE CASCADE,"
+    "  lsn INTEGER NOT NULL, time_us INTEGER NOT NULL, name TEXT NOT NULL,"
+    "  PRIMARY KEY (object, lsn)) WITHOUT ROWID;",
 };
 _Static_assert(sizeof(migrations) / sizeof(migrations[0]) == SCHEMA_VERSION, "one for each");
 
@@ -165,7 +180,8 @@ int schema_prepare(struct sql *sql, const uint8_t repo_id[REPO_ID_SIZE], struct 
                      "CREATE TEMP TABLE listed_archives (id BLOB PRIMARY KEY,"
                      "  kind INTEGER NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;"
                      "CREATE TEMP TABLE listed_marks (id BLOB PRIMARY KEY) WITHOUT ROWID;"
-                     "CREATE TEMP TABLE listed_notes (object TEXT PRIMARY KEY) WITHOUT ROWID;",
+                     "CREATE TEMP TABLE listed_notes (object TEXT PRIMARY KEY) WITHOUT ROWID;"
+                     "CREATE TEMP TABLE listed_wal (object TEXT PRIMARY KEY) WITHOUT ROWID;",
                      err);
     return r;
 }
@@ -178,7 +194,7 @@ int schema_empty(struct sql *sql, struct err *err)
     if (r == 0)
         r = sql_exec(sql,
                      "DELETE FROM snapshots; DELETE FROM damaged_roots; DELETE FROM archives;"
-                     "DELETE FROM segments; DELETE FROM notes WHERE damaged;",
+                     "DELETE FROM segments; DELETE FROM notes WHERE damaged; DELETE FROM wal;",
                      err);
     return r < 0 ? r : sql_commit(&transaction, err);
 }

@@ -37,7 +37,7 @@ static const struct command *const commands[] = {
     &command_verify,  &command_forget,     &command_unforget,   &command_hold,
     &command_release, &command_prune,      &command_status,     &command_key_list,
     &command_key_add, &command_key_remove, &command_key_rotate, &command_catalog_rebuild,
-    &command_config,  &command_copy,
+    &command_config,  &command_copy,       &command_wal_push,   &command_wal_fetch,
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "backup/archive/walhistory.h"
@@ -72,8 +73,10 @@ static int find_limit(struct fetch *fetch, uint64_t *out_end, struct err *err)
     if (asked == followed)
         return 0;
     r = walhistory_read(settings->repo, settings->system, followed, &fetch->history, err);
+    if (r == -ERR_NOT_FOUND)
+        return err_set(err, ERR_USAGE, "the history of timeline %u is not stored", followed);
     if (r < 0)
-        return err_context(err, "history of timeline %u", followed);
+        return r;
     *out_end = walhistory_end(&fetch->history, asked);
     return 0;
 }
@@ -221,10 +224,16 @@ static int fetch_other(struct fetch *fetch, struct err *err)
 
 static int fetch_into(struct fetch *fetch, const char *target, struct err *err)
 {
-    int r = io_openat(AT_FDCWD, target, O_WRONLY | O_CREAT | O_TRUNC, 0600, &fetch->fd, err);
+    int r = target
+                ? io_openat(AT_FDCWD, target, O_WRONLY | O_CREAT | O_TRUNC, 0600, &fetch->fd, err)
+                : io_open_temporary("/tmp", &fetch->fd, err);
 
-    if (r < 0)
-        return err_context(err, "%s", target);
+    bool named = target != NULL;
+
+    if (!named)
+        target = "a file without a name";
+    if (r < 0) /* "not found" is kept for what is not in the repository */
+        return err_set(err, ERR_SYSTEM, "%s: %s", target, strerror(err->cause));
     r = fetch->parsed.what == WAL_SEGMENT ? fetch_segment(fetch, err) : fetch_other(fetch, err);
     if (r == 0)
         r = io_truncate(fetch->fd, fetch->result->size, err);
@@ -232,7 +241,7 @@ static int fetch_into(struct fetch *fetch, const char *target, struct err *err)
     fetch->fd = -1;
     if (io_close(fd) < 0 && r == 0)
         r = err_sys(err, "%s", target);
-    if (r < 0)
+    if (r < 0 && named)
         (void)unlink(target);
     return r;
 }
@@ -253,7 +262,7 @@ int walfetch_file(const struct walfetch_settings *settings, const char *name, co
     if (walname_parse(name, &fetch->parsed))
         r = fetch_into(fetch, target, err);
     else
-        r = err_set(err, ERR_USAGE, "\"%.80s\" is no name that a server's archive has", name);
+        r = err_set(err, ERR_NOT_FOUND, "\"%.80s\" is no name of a server's archive", name);
     free(fetch);
     return r;
 }

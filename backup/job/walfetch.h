@@ -29,7 +29,7 @@ struct walfetch_result {
     bool cut;    /* at the fork of a timeline */
 };
 
-/* `target` is written anew; after an error it is not there. */
+/* `target` is written anew; after an error it is not there.  NULL: a dry run. */
 int walfetch_file(const struct walfetch_settings *settings, const char *name, const char *target,
                   struct walfetch_result *out, struct err *err);
 /* The newest timeline from `timeline` on, as the stored histories say. */

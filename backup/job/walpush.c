@@ -77,7 +77,7 @@ static int open_file(struct push *push, const char *path, struct err *err)
     int r = io_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW, 0, &push->fd, err);
 
     if (r < 0)
-        return err_context(err, "%s", path);
+        return r;
     if (fstat(push->fd, &status) < 0)
         return err_sys(err, "%s", path);
     if (!S_ISREG(status.st_mode) || status.st_size > WAL_FILE_MAX)
