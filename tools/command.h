@@ -86,6 +86,7 @@ extern const struct command command_key_add;
 extern const struct command command_key_remove;
 extern const struct command command_key_rotate;
 extern const struct command command_catalog_rebuild;
+extern const struct command command_wal_receive;
 extern const struct command command_wal_push;
 extern const struct command command_wal_fetch;
 extern const struct command command_config;
