@@ -38,6 +38,9 @@ static void hint_by_kind(struct app *app, const struct err *err)
         app_hint(app, "nothing that was stored is lost; make room and run it again");
 }
 
+/* Whoever calls `wal fetch` takes every status up to this for an answer. */
+enum { STATUS_ANSWER_MAX = 125 };
+
 /* diff has one status for all trouble; what is told apart by scripts stays apart. */
 static int status_of(const struct app *app, const struct err *err)
 {
@@ -45,6 +48,8 @@ static int status_of(const struct app *app, const struct err *err)
 
     if (!app->command || app->command->failed == 0)
         return status;
+    if (app->command->failed > STATUS_ANSWER_MAX)
+        return app->command->failed;
     return status == 10 || status == 11 || status == 12 || status == 130 ? status
                                                                          : app->command->failed;
 }

@@ -37,6 +37,15 @@ int walseed_find(struct repo *repo, uint64_t system, uint32_t timeline, uint64_t
     return 0;
 }
 
+static int pass(void *context, const uint8_t *bytes, size_t count, struct err *err)
+{
+    (void)context;
+    (void)bytes;
+    (void)count;
+    (void)err;
+    return 0;
+}
+
 int walseed_drop_damaged(struct repo *repo, const struct wal_meta *meta, struct err *err)
 {
     CLEANUP(walreader_closep) struct walreader *reader = NULL;
@@ -44,6 +53,8 @@ int walseed_drop_damaged(struct repo *repo, const struct wal_meta *meta, struct 
 
     wal_object_name(repo, meta, object);
     int r = walreader_open(repo, object, &reader, err);
+    if (r == 0)
+        r = walreader_copy(reader, 0, walreader_meta(reader)->length, pass, NULL, err);
     if (r == 0 || r == -ERR_NOT_FOUND)
         return 0;
     if (r != -ERR_CORRUPT)

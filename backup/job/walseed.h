@@ -17,6 +17,6 @@ struct wal_meta;
 int walseed_find(struct repo *repo, uint64_t system, uint32_t timeline, uint64_t segment_size,
                  uint64_t start, struct pgwal_open *out, struct err *err);
 
-/* Deletes what is stored under this name if it does not open any more, so that it can be stored
+/* Deletes what is stored under this name if it cannot be read any more, so that it can be stored
  * again. */
 int walseed_drop_damaged(struct repo *repo, const struct wal_meta *meta, struct err *err);
