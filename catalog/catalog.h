@@ -5,7 +5,7 @@
  * what it saw there and is gone (catalog_losses()).  One that is
  * missing, damaged, of another repository or of an older version is made anew without being asked;
  * one that is behind is caught up by catalog_sync().  One of a newer version is left alone, ours
- * then lies in v2/ beside it.  Where the directory cannot be written, the catalog is kept in
+ * then lies in vN/ beside it.  Where the directory cannot be written, the catalog is kept in
  * memory.
  *
  *     DIRECTORY/REPOSITORY-ID/catalog.sqlite     snapshots, archives, runs, segments

@@ -71,7 +71,7 @@ int replicas_copy(struct app *app, struct session *session, const char *name, co
                   struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
-    struct progress progress = {0};
+    struct progress progress = {.phase = NULL};
     struct replicate_result result;
     struct replicate_options how = {
         .repo = session->repo,
