@@ -80,12 +80,3 @@ int wal_damaged(struct catalog *catalog, struct strings *out, struct err *err);
  * this server that are kept (there has to be one): segments and tails that end at or before it. */
 int wal_expired(struct catalog *catalog, uint64_t system, uint64_t oldest, struct strings *out,
                 struct err *err);
-
-/*
- * The moment `time_us` as a position: *out is where the last commit begins that recovery to this
- * time replays, going along the log of `timeline` from `from`; *out_exact: there is a later one, so
- * that the server itself finds the time as well.  ERR_NOT_FOUND: no commit behind `from` is as old
- * as that.
- */
-int wal_position_at(struct catalog *catalog, uint64_t system, uint32_t timeline, uint64_t from,
-                    int64_t time_us, struct wal_mark *out, bool *out_exact, struct err *err);

@@ -10,12 +10,12 @@
 #include "backup/base/io.h"
 #include "backup/base/lsn.h"
 #include "backup/job/walreceive.h"
-#include "backup/source/pg.h"
 #include "backup/source/pgstream.h"
 #include "catalog/catalog.h"
 #include "catalog/wal.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/database.h"
 #include "tools/output.h"
 #include "tools/session.h"
 
@@ -155,10 +155,10 @@ static int run_receive(struct app *app, struct err *err)
     CLEANUP(session_close) struct session session = {0};
     CLEANUP(closep) int signals = -1;
     struct receiver receiver = {app, &session};
-    struct pg_server server = pg_server_of_environment();
+    CLEANUP(database_clear) struct database database = {0};
     const char *slot = app_text(app, "slot") ? app_text(app, "slot") : "yester";
     struct walreceive_settings settings = {
-        .server = &server,
+        .server = &database.server,
         .slot = slot,
         .host = config_text(&app->config, SET_BACKUP_HOST),
         .level = (int)config_number(&app->config, SET_BACKUP_COMPRESSION),
@@ -172,7 +172,9 @@ static int run_receive(struct app *app, struct err *err)
     if (!pgstream_slot_name_valid(slot))
         return err_set(err, ERR_USAGE, "\"%.70s\" cannot be a slot: letters a to z, digits, \"_\"",
                        slot);
-    int r = open_signals(&signals, err);
+    int r = database_make(&app->config, &database, err);
+    if (r == 0)
+        r = open_signals(&signals, err);
     if (r == 0)
         r = session_open(app, SESSION_CATALOG, &session, err);
     settings.repo = session.repo;
