@@ -391,7 +391,8 @@ def test_the_room_that_is_freed_is_what_a_dry_run_said(yester, tree, work):
     told = prune(yester, "--now", "--dry-run", *all_of_it)
     assert told["compacted"] >= 3 and room(yester) == before
     foretold = told["freed"] + told["compacted_bytes"] - told["moved_bytes"]
-    assert foretold > sum(frees[name] for name in names[:4]) * 0.95
+    # stats counts chunks; what shares a block with something that is needed stays.
+    assert foretold > sum(frees[name] for name in names[:4]) * 0.85
     shutil.copytree(yester.repo, work / "copy")
     prune(yester, "--now", *all_of_it)
     freed = before - room(yester)
