@@ -1,30 +1,20 @@
 #include "backup/job/prune.h"
 
-#include <dirent.h>
-#include <time.h>
-
-#include "backup/archive/note.h"
 #include "backup/archive/writer.h"
-#include "backup/base/clock.h"
 #include "backup/base/hex.h"
 #include "backup/job/roster.h"
-#include "backup/job/verify.h"
-#include "tests/harness/backingup.h"
-
-#define HOUR (3600 * NS_PER_SECOND)
-#define GRACE (48 * HOUR)
-
-/* The clocks, and what the repository is said to attest. */
-static struct marks_moment now;
-static int64_t attested;
-static unsigned compact; /* percent */
-static struct prune_result result;
-static struct err err;
+#include "tests/harness/pruning.h"
 
 /* What happens between the first look and the second. */
 static void (*between)(struct fixture *fixture);
 static struct fixture *between_fixture;
 static unsigned looks;
+
+static void begin(struct fixture *fixture)
+{
+    looks = 0;
+    between_fixture = fixture;
+}
 
 int __real_roster_load(struct repo *repo, struct roster *out, struct err *error);
 int __wrap_roster_load(struct repo *repo, struct roster *out, struct err *error);
@@ -38,139 +28,6 @@ int __wrap_roster_load(struct repo *repo, struct roster *out, struct err *error)
         act(between_fixture);
     }
     return __real_roster_load(repo, out, error);
-}
-
-static int64_t believe(void *context, int64_t time_ns)
-{
-    (void)context;
-    (void)time_ns;
-    return attested;
-}
-
-static void quiet_damaged(void *context, const char *object, uint32_t archive,
-                          const struct err *why)
-{
-    (void)context;
-    (void)archive;
-    (void)object;
-    (void)why;
-}
-
-static void quiet_whole(void *context, uint32_t archive)
-{
-    (void)context;
-    (void)archive;
-}
-
-static void quiet_hurt(void *context, const char *snapshot, const char *path, const struct err *why)
-{
-    (void)context;
-    (void)snapshot;
-    (void)path;
-    (void)why;
-}
-
-static int start(void **state)
-{
-    now = (struct marks_moment){clock_system()->now_ns(clock_system()), 77, 5 * HOUR};
-    attested = 0;
-    compact = 0;
-    between = NULL;
-    return set_up(state);
-}
-
-static void later(int64_t ns)
-{
-    now.time_ns += ns;
-    now.boot_ns += ns;
-}
-
-/* As another process does it: nothing is in any cache. */
-static int prune_with(struct fixture *fixture, const struct prune_known *known, bool at_once)
-{
-    struct repo *repo = temprepo_open_again(&fixture->temp);
-    struct blocks *blocks = blocks_new(repo, 1 << 20);
-    const struct prune_options options = {.blocks = blocks,
-                                          .now = now,
-                                          .grace_ns = GRACE,
-                                          .compact_percent = compact,
-                                          .at_once = at_once,
-                                          .known = known,
-                                          .known_count = known ? 1 : 0,
-                                          .believed = believe};
-
-    looks = 0;
-    between_fixture = fixture;
-    int r = prune_run(&options, &result, &err);
-    blocks_free(blocks);
-    repo_free(repo);
-    return r;
-}
-
-static void prune(struct fixture *fixture)
-{
-    if (prune_with(fixture, NULL, false) < 0)
-        fail_msg("%s", err.text);
-}
-
-static unsigned objects(const struct fixture *fixture, const char *folder)
-{
-    char path[128];
-    unsigned count = 0;
-
-    (void)snprintf(path, sizeof(path), "%s/%s", fixture->temp.directory, folder);
-    DIR *directory = opendir(path);
-    for (struct dirent *entry; directory && (entry = readdir(directory));)
-        count += entry->d_name[0] != '.';
-    if (directory)
-        closedir(directory);
-    return count;
-}
-
-static unsigned archives(const struct fixture *fixture)
-{
-    return objects(fixture, "data") + objects(fixture, "meta") + objects(fixture, "index");
-}
-
-static void decide(struct fixture *fixture, const struct root *root, enum note_kind kind,
-                   uint64_t number)
-{
-    struct note note = {.kind = kind,
-                        .sequence = root->sequence,
-                        .start_ns = root->start_ns,
-                        .number = number,
-                        .made_ns = now.time_ns};
-
-    strcpy(note.snapshot, root->name);
-    strcpy(note.host, root->host);
-    strcpy(note.by, "here");
-    if (kind == NOTE_HOLD)
-        memset(note.id, 5, sizeof(note.id));
-    assert_int_equal(note_publish(fixture->temp.repo, &note, &err), 0);
-}
-
-static void must_be_whole(struct fixture *fixture)
-{
-    struct repo *repo = temprepo_open_again(&fixture->temp);
-    struct blocks *blocks = blocks_new(repo, 1 << 20);
-    const struct verify_options options = {
-        .data = true, .damaged = quiet_damaged, .whole = quiet_whole, .hurt = quiet_hurt};
-    struct verify_result found;
-
-    if (verify_run(blocks, &options, &found, &err) < 0)
-        fail_msg("%s", err.text);
-    blocks_free(blocks);
-    repo_free(repo);
-}
-
-/* Two snapshots that share nothing but a directory's name; the first is fixture->before. */
-static void two_snapshots(struct fixture *fixture)
-{
-    shell(fixture, "mkdir d && head -c 300000 /dev/urandom > d/old");
-    must_back_up(fixture);
-    shell(fixture, "rm d/old && head -c 300000 /dev/urandom > d/new");
-    must_back_up(fixture);
-    assert_int_not_equal(strcmp(fixture->before.name, fixture->result.root.name), 0);
 }
 
 static void what_is_forgotten_goes_when_the_grace_is_over(void **state)
@@ -491,78 +348,17 @@ static void alone_it_frees_at_once_and_leaves_no_marks(void **state)
     must_be_whole(fixture);
 }
 
-/* Both in one data archive: what both snapshots have, and eight times as much that only the first
- * has. */
-static void one_sparse_archive(struct fixture *fixture)
+static int fresh(void **state)
 {
-    shell(fixture, "for i in 1 2 3 4; do head -c 200000 /dev/urandom > old$i; done && "
-                   "head -c 100000 /dev/urandom > shared && ln shared link && sleep 0.05");
-    must_back_up(fixture);
-    shell(fixture, "rm old*");
-    must_back_up(fixture);
-    compact = 50;
+    between = NULL;
+    return start(state);
 }
 
-static uint64_t stored(const struct fixture *fixture)
-{
-    char command[128];
-    unsigned long long bytes = 0;
-
-    (void)snprintf(command, sizeof(command), "cd %s && cat data/* meta/* | wc -c",
-                   fixture->temp.directory);
-    FILE *pipe = popen(command, "r");
-    assert_true(pipe && fscanf(pipe, "%llu", &bytes) == 1);
-    pclose(pipe);
-    return bytes;
-}
-
-static void what_is_needed_of_a_sparse_archive_is_moved_out_of_it(void **state)
-{
-    struct fixture *fixture = *state;
-
-    one_sparse_archive(fixture);
-    decide(fixture, &fixture->before, NOTE_FORGET, 0);
-    prune(fixture);
-    assert_int_equal(result.compacted, 0); /* the forgotten one needs all of it */
-    later(GRACE);
-    prune(fixture);
-    assert_true(result.snapshots == 1 && result.compacted == 1);
-    assert_true(result.compacted_bytes > 900000 && result.moved_bytes < 150000);
-    assert_true(result.marked == 1 && stored(fixture) > 1000000);
-    must_be_whole(fixture);
-    later(GRACE);
-    prune(fixture);
-    assert_true(result.compacted == 0 && result.freed > 900000 && stored(fixture) < 150000);
-    must_be_whole(fixture);
-    must_hold(fixture, "shared");
-    /* It goes on: backups refer to what was moved, and its own forgetting frees that, too. */
-    must_back_up(fixture);
-    must_hold(fixture, "shared");
-    for (int i = 0; i < 3; i++) {
-        prune(fixture);
-        assert_int_equal(result.compacted, 0);
-        later(GRACE);
-    }
-    must_be_whole(fixture);
-}
-
-static void alone_it_compacts_and_frees_at_once(void **state)
-{
-    struct fixture *fixture = *state;
-
-    one_sparse_archive(fixture);
-    decide(fixture, &fixture->before, NOTE_FORGET, 0);
-    assert_int_equal(prune_with(fixture, NULL, true), 0);
-    assert_true(result.compacted == 1 && result.freed > 900000 && stored(fixture) < 150000);
-    assert_int_equal(objects(fixture, "marks"), 0);
-    must_be_whole(fixture);
-    must_hold(fixture, "link");
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fresh, tear_down)
 
 int main(void)
 {
+    before_prune = begin;
     const struct CMUnitTest tests[] = {
         TEST(what_is_forgotten_goes_when_the_grace_is_over),
         TEST(what_is_wanted_again_loses_its_mark_while_that_is_young),
@@ -578,8 +374,6 @@ int main(void)
         TEST(an_orphan_is_let_be_as_long_as_a_writer_may_be_writing),
         TEST(what_somebody_knows_to_be_alive_does_not_die),
         TEST(alone_it_frees_at_once_and_leaves_no_marks),
-        TEST(what_is_needed_of_a_sparse_archive_is_moved_out_of_it),
-        TEST(alone_it_compacts_and_frees_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -225,7 +225,11 @@ def test_a_full_disk_is_pruned(full, tree):  # noqa: F811
 
 
 class Pruned(World):
-    """Snapshots that are forgotten, and marked for longer than the grace."""
+    """Snapshots that are forgotten; what they alone need is most of what they wrote, but not all."""
+
+    def change(self, number):
+        super().change(number)
+        (self.tree / "data/turns").write_bytes(os.urandom(400_000))
 
     def start(self):
         super().start()

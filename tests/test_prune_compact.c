@@ -1,0 +1,80 @@
+#include "tests/harness/pruning.h"
+
+/* Both in one data archive: what both snapshots have, and eight times as much that only the first
+ * has. */
+static void one_sparse_archive(struct fixture *fixture)
+{
+    shell(fixture, "for i in 1 2 3 4; do head -c 200000 /dev/urandom > old$i; done && "
+                   "head -c 100000 /dev/urandom > shared && ln shared link && sleep 0.05");
+    must_back_up(fixture);
+    shell(fixture, "rm old*");
+    must_back_up(fixture);
+    compact = 50;
+}
+
+static uint64_t stored(const struct fixture *fixture)
+{
+    char command[128];
+    unsigned long long bytes = 0;
+
+    (void)snprintf(command, sizeof(command), "cd %s && cat data/* meta/* | wc -c",
+                   fixture->temp.directory);
+    FILE *pipe = popen(command, "r");
+    assert_true(pipe && fscanf(pipe, "%llu", &bytes) == 1);
+    pclose(pipe);
+    return bytes;
+}
+
+static void what_is_needed_of_a_sparse_archive_is_moved_out_of_it(void **state)
+{
+    struct fixture *fixture = *state;
+
+    one_sparse_archive(fixture);
+    decide(fixture, &fixture->before, NOTE_FORGET, 0);
+    prune(fixture);
+    assert_int_equal(result.compacted, 0); /* the forgotten one needs all of it */
+    later(GRACE);
+    prune(fixture);
+    assert_true(result.snapshots == 1 && result.compacted == 1);
+    assert_true(result.compacted_bytes > 900000 && result.moved_bytes < 150000);
+    assert_true(result.marked == 1 && stored(fixture) > 1000000);
+    must_be_whole(fixture);
+    later(GRACE);
+    prune(fixture);
+    assert_true(result.compacted == 0 && result.freed > 900000 && stored(fixture) < 150000);
+    must_be_whole(fixture);
+    must_hold(fixture, "shared");
+    /* It goes on: backups refer to what was moved, and its own forgetting frees that, too. */
+    must_back_up(fixture);
+    must_hold(fixture, "shared");
+    for (int i = 0; i < 3; i++) {
+        prune(fixture);
+        assert_int_equal(result.compacted, 0);
+        later(GRACE);
+    }
+    must_be_whole(fixture);
+}
+
+static void alone_it_compacts_and_frees_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+
+    one_sparse_archive(fixture);
+    decide(fixture, &fixture->before, NOTE_FORGET, 0);
+    assert_int_equal(prune_with(fixture, NULL, true), 0);
+    assert_true(result.compacted == 1 && result.freed > 900000 && stored(fixture) < 150000);
+    assert_int_equal(objects(fixture, "marks"), 0);
+    must_be_whole(fixture);
+    must_hold(fixture, "link");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_needed_of_a_sparse_archive_is_moved_out_of_it),
+        TEST(alone_it_compacts_and_frees_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
