@@ -44,6 +44,11 @@ static bool archive_usable(struct baseline *base, uint32_t archive)
     return states_usable(own(base)->catalog->states, archive);
 }
 
+static bool archive_damaged(struct baseline *base, uint32_t archive)
+{
+    return states_get(own(base)->catalog->states, archive) & STATE_DAMAGED;
+}
+
 /* With `flush` held.  The full table answers until its segment does. */
 static int flush_active(struct catalog_baseline *baseline, struct err *err)
 {
@@ -120,6 +125,7 @@ static int add_archive(struct baseline *base, const struct writer_result *archiv
 static const struct baseline_ops ops = {
     .find_chunk = find_chunk,
     .archive_usable = archive_usable,
+    .archive_damaged = archive_damaged,
     .add_archive = add_archive,
 };
 

@@ -184,7 +184,8 @@ static int meet_pruner(struct baseline *unused, const struct writer_result *arch
     return store_remove(pruner.repo->store, name, err);
 }
 
-static const struct baseline_ops met = {find_nothing, always_usable, meet_pruner};
+static const struct baseline_ops met = {
+    .find_chunk = find_nothing, .archive_usable = always_usable, .add_archive = meet_pruner};
 
 static void back_up_beside_a_pruner(struct fixture *fixture, enum harm harm)
 {

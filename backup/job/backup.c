@@ -5,6 +5,7 @@
 
 #include "backup/archive/blocks.h"
 #include "backup/archive/idtable.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/archive/treewriter.h"
 #include "backup/archive/writer.h"
@@ -35,7 +36,8 @@ struct attempt {
     const struct backup_options *options;
     struct backup_result *result;
     struct references references, refused;
-    struct references *gone; /* found missing by the attempts before, and by this one */
+    struct references through; /* archives of which moved content is referred to */
+    struct references *gone;   /* found missing by the attempts before, and by this one */
     struct blocks *blocks;
     struct dedup *dedup;
     struct runindex *index;
@@ -82,14 +84,27 @@ static int open_parts(struct attempt *attempt, struct err *err)
                           &attempt->treewriter, err);
 }
 
+/* What was moved stays what it is where a remap says so; else it is stored again. */
+static int know_moves(struct attempt *attempt, struct err *err)
+{
+    int r = remap_refresh(attempt->options->repo, err);
+
+    if (r == -ERR_CORRUPT)
+        log_debug("some of what was moved is stored again: %s", err->text);
+    return r == -ERR_CORRUPT ? 0 : r;
+}
+
 static int attempt_open(struct attempt *attempt, struct err *err)
 {
-    if (!references_init(&attempt->references) || !references_init(&attempt->refused))
+    if (!references_init(&attempt->references) || !references_init(&attempt->refused) ||
+        !references_init(&attempt->through))
         return err_set(err, ERR_NOMEM, "no memory for a backup");
     for (uint32_t i = 0; i < idtable_count(attempt->options->repo->ids); i++)
         if (references_has(attempt->gone, i))
             references_note(&attempt->refused, i);
-    int r = marks_note(attempt->options->repo, &attempt->refused, err);
+    int r = know_moves(attempt, err);
+    if (r == 0)
+        r = marks_note(attempt->options->repo, &attempt->refused, err);
     return r < 0 ? r : open_parts(attempt, err);
 }
 
@@ -103,6 +118,7 @@ static void attempt_clear(struct attempt *attempt)
     blocks_free(attempt->blocks);
     references_clear(&attempt->references);
     references_clear(&attempt->refused);
+    references_clear(&attempt->through);
 }
 
 static uint64_t stored(const struct attempt *attempt)
@@ -152,6 +168,7 @@ static int ingest_source(struct attempt *attempt, const struct backup_source *so
         .packer = attempt->packer,
         .dedup = attempt->dedup,
         .references = &attempt->references,
+        .through = &attempt->through,
         .refused = &attempt->refused,
         .result = attempt->result,
     };
@@ -268,6 +285,38 @@ static void note_own(struct attempt *attempt)
 
 /* ---- has a pruner been here? ---- */
 
+static bool remap_counts(void *context, uint32_t archive)
+{
+    const struct attempt *attempt = context;
+
+    return !references_has(&attempt->refused, archive);
+}
+
+static bool target_holds(void *context, uint32_t archive)
+{
+    const struct attempt *attempt = context;
+
+    return references_has(&attempt->references, archive) &&
+           !references_has(&attempt->refused, archive) && !references_has(attempt->gone, archive);
+}
+
+/* What is referred to under the name of this archive was moved out of it: is that still said by a
+ * remap without a mark? */
+static bool still_leads(struct attempt *attempt, uint32_t archive)
+{
+    const struct remap_filter filter = {remap_counts, target_holds, attempt};
+
+    return remap_leads(attempt->options->repo, archive, &filter);
+}
+
+static bool is_hit(struct attempt *attempt, uint32_t archive)
+{
+    if (references_has(&attempt->references, archive) &&
+        (references_has(&attempt->refused, archive) || references_has(attempt->gone, archive)))
+        return true;
+    return references_has(&attempt->through, archive) && !still_leads(attempt, archive);
+}
+
 /* Whether something that the snapshot refers to is under a mark now, or gone.  First the marks: an
  * archive whose mark has been cleared away was deleted before that. */
 static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err)
@@ -281,14 +330,14 @@ static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err
     }
     references_clear(&before);
     note_own(attempt);
-    int r = marks_note(attempt->options->repo, &attempt->refused, err);
+    int r = know_moves(attempt, err);
+    if (r == 0)
+        r = marks_note(attempt->options->repo, &attempt->refused, err);
     if (r == 0)
         r = marks_find_gone(attempt->options->repo, &attempt->references, attempt->gone, err);
     uint32_t count = idtable_count(attempt->options->repo->ids);
     for (uint32_t i = 0; r == 0 && i < count; i++)
-        *out_hit = *out_hit ||
-                   (references_has(&attempt->references, i) &&
-                    (references_has(&attempt->refused, i) || references_has(attempt->gone, i)));
+        *out_hit = *out_hit || is_hit(attempt, i);
     return r;
 }
 

@@ -33,6 +33,8 @@ struct baseline_ops {
      * now on. */
     int (*add_archive)(struct baseline *baseline, const struct writer_result *archive,
                        const void *index, size_t size, struct err *err);
+    /* Whether it is known to be damaged.  NULL: nobody knows. */
+    bool (*archive_damaged)(struct baseline *baseline, uint32_t archive);
 };
 
 struct baseline {

@@ -82,8 +82,8 @@ static int take_over(struct ingest *ingest, struct frame *frame, const struct en
                      const struct entry *now, const struct statx *st, struct err *err)
 {
     struct tree_position position;
-    bool same = ingest_same_attributes(old, now) &&
-                (!old->shared || ingest_usable(ingest, old->place.archive));
+    bool same =
+        ingest_same_attributes(old, now) && (!old->shared || ingest_usable(ingest, old->place, 1));
     struct entry entry = *old;
     int r = 0;
 

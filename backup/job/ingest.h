@@ -36,6 +36,7 @@ struct ingest_options {
     struct packer *packer;
     struct dedup *dedup;
     struct references *references;
+    struct references *through;       /* archives with such content that was moved out of them */
     const struct references *refused; /* archives under a mark */
     struct backup_result *result;     /* its counters are added to */
 };

@@ -66,17 +66,39 @@ void entry_from_statx(struct entry *out, const char *name, const struct statx *s
     };
 }
 
-bool ingest_usable(struct ingest *ingest, uint32_t archive)
+/* Of an archive that something was moved to. */
+static bool target_suits(void *context, uint32_t archive)
+{
+    struct ingest *ingest = context;
+    struct baseline *baseline = ingest->options.backup->baseline;
+
+    return !references_has(ingest->options.refused, archive) &&
+           !(baseline->ops->archive_damaged && baseline->ops->archive_damaged(baseline, archive));
+}
+
+static void target_found(void *context, uint32_t archive)
+{
+    struct ingest *ingest = context;
+
+    references_note(ingest->options.references, archive);
+}
+
+bool ingest_usable(struct ingest *ingest, struct place place, uint64_t length)
 {
     struct baseline *baseline = ingest->options.backup->baseline;
 
-    if (archive == NO_ARCHIVE)
+    if (place.archive == NO_ARCHIVE)
         return true;
-    if (references_has(ingest->options.refused, archive))
+    if (!baseline)
         return false;
-    if (!baseline || !baseline->ops->archive_usable(baseline, archive))
+    if (!references_has(ingest->options.refused, place.archive) &&
+        baseline->ops->archive_usable(baseline, place.archive)) {
+        references_note(ingest->options.references, place.archive);
+        return true;
+    }
+    if (!blocks_moved(ingest->options.blocks, place, length, target_suits, target_found, ingest))
         return false;
-    references_note(ingest->options.references, archive);
+    references_note(ingest->options.through, place.archive);
     return true;
 }
 
@@ -90,15 +112,15 @@ static bool content_usable(struct ingest *ingest, const struct content *content)
 
     if (content->form == CONTENT_NONE || content->form == CONTENT_INLINE)
         return true;
-    if (content->form != CONTENT_LIST && !ingest_usable(ingest, content->place.archive))
-        return false;
     if (content->form == CONTENT_ONE)
-        return true;
+        return ingest_usable(ingest, content->place, content->size);
+    if (content->form != CONTENT_LIST && !ingest_usable(ingest, content->place, 1))
+        return false;
     bool usable = true;
     int r = content_open(&cursor, ingest->options.blocks, content, 0, &err);
     if (r == 0) {
         while (usable && (r = content_next(&cursor, &extent, &start, &err)) == 1)
-            usable = ingest_usable(ingest, extent.place.archive);
+            usable = ingest_usable(ingest, extent.place, extent.length);
         content_close(&cursor);
     }
     if (r < 0)

@@ -81,7 +81,9 @@ void entry_from_statx(struct entry *out, const char *name, const struct statx *s
 bool ingest_content_holds(struct ingest *ingest, const struct entry *old, const struct statx *st);
 /* Same in every field that the walk sees, but for the number of the device. */
 bool ingest_same_attributes(const struct entry *old, const struct entry *now);
-bool ingest_usable(struct ingest *ingest, uint32_t archive);
+/* Whether the `length` bytes at a place can be referred to as they are: their archive is there and
+ * under no mark, or they were moved to one of which that is true.  Items of directories: 1. */
+bool ingest_usable(struct ingest *ingest, struct place place, uint64_t length);
 /* xattrs into the entry: inline, or stored as content. */
 int ingest_set_xattrs(struct ingest *ingest, struct entry *entry, const struct buf *set,
                       struct err *err);

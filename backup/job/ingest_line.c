@@ -92,7 +92,7 @@ struct frame *ingest_frame_new(struct ingest *ingest, struct frame *parent, stru
         ingest->all->previous_of_all = frame;
     ingest->all = frame;
     open_old(ingest, frame, old);
-    bool reusable = old && old->entries > 0 && ingest_usable(ingest, old->place.archive);
+    bool reusable = old && old->entries > 0 && ingest_usable(ingest, old->place, 1);
     if (ingest->options.treewriter &&
         dirwriter_new(ingest->options.treewriter, reusable ? old : NULL, &frame->writer, err) < 0)
         return NULL;
@@ -161,7 +161,7 @@ static void count(struct ingest *ingest, struct frame *frame, const struct entry
 static int write_entry(struct ingest *ingest, struct frame *frame, const struct entry *entry,
                        const struct tree_position *same, struct err *err)
 {
-    bool usable = same && ingest_usable(ingest, same->leaf.archive);
+    bool usable = same && ingest_usable(ingest, same->leaf, 1);
 
     count(ingest, frame, entry);
     if (!frame->writer)
