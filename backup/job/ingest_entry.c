@@ -2,6 +2,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/archive/writer.h"
 #include "backup/base/buf.h"
@@ -83,9 +84,25 @@ static void target_found(void *context, uint32_t archive)
     references_note(ingest->options.references, archive);
 }
 
+static bool target_noted(void *context, uint32_t archive)
+{
+    const struct ingest *ingest = context;
+
+    return references_has(ingest->options.references, archive) && target_suits(context, archive);
+}
+
+/* One under a mark goes away with what it says. */
+static bool remap_counts(void *context, uint32_t archive)
+{
+    const struct ingest *ingest = context;
+
+    return !references_has(ingest->options.refused, archive);
+}
+
 bool ingest_usable(struct ingest *ingest, struct place place, uint64_t length)
 {
     struct baseline *baseline = ingest->options.backup->baseline;
+    const struct remap_filter filter = {remap_counts, target_noted, ingest};
 
     if (place.archive == NO_ARCHIVE)
         return true;
@@ -96,7 +113,8 @@ bool ingest_usable(struct ingest *ingest, struct place place, uint64_t length)
         references_note(ingest->options.references, place.archive);
         return true;
     }
-    if (!blocks_moved(ingest->options.blocks, place, length, target_suits, target_found, ingest))
+    if (!blocks_moved(ingest->options.blocks, place, length, target_suits, target_found, ingest) ||
+        !remap_leads(ingest->options.backup->repo, place.archive, &filter))
         return false;
     references_note(ingest->options.through, place.archive);
     return true;
