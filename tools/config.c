@@ -59,6 +59,13 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_RETENTION_ALL] = {"retention", "all", SETTING_LIST, NULL, NULL, "weekly=90d"},
     [SET_PRUNE_GRACE] = {"prune", "grace", SETTING_TIME, "grace", NULL, "48h"},
     [SET_PRUNE_COMPACT] = {"prune", "compact", SETTING_PERCENT, "compact", NULL, "50%"},
+    [SET_S3_ENDPOINT] = {"s3", "endpoint", SETTING_TEXT, NULL, "AWS_ENDPOINT_URL", NULL},
+    [SET_S3_REGION] = {"s3", "region", SETTING_TEXT, NULL, "AWS_REGION", NULL},
+    [SET_S3_PROFILE] = {"s3", "profile", SETTING_TEXT, NULL, "AWS_PROFILE", NULL},
+    [SET_S3_CA_FILE] = {"s3", "ca_file", SETTING_TEXT, NULL, "AWS_CA_BUNDLE", NULL},
+    [SET_S3_STYLE] = {"s3", "style", SETTING_TEXT, NULL, NULL, "auto"},
+    [SET_S3_CONNECTIONS] = {"s3", "connections", SETTING_SIZE, NULL, NULL, "32"},
+    [SET_S3_PATIENCE] = {"s3", "patience", SETTING_SIZE, NULL, NULL, "300"},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
     [SET_MOUNT_CACHE] = {"mount", "cache", SETTING_SIZE, "cache", NULL, "256M"},
 };

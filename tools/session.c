@@ -9,11 +9,11 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/store/local.h"
 #include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/location.h"
 #include "tools/replicas.h"
 #include "tools/secret.h"
 
@@ -34,12 +34,7 @@ int session_store(struct app *app, bool create, struct store **out, struct err *
 int session_store_at(struct app *app, const char *location, bool create, struct store **out,
                      struct err *err)
 {
-    if (strncmp(location, "s3://", 5) == 0) {
-        app_hint(app, "name a directory with --repo");
-        return err_set(err, ERR_USAGE,
-                       "%.100s: this version keeps repositories in directories only", location);
-    }
-    return local_store_open(location, create, out, err);
+    return location_open(&app->config, location, create, out, err);
 }
 
 /* Somebody who wants something back takes it from a replica where the repository is gone. */

@@ -57,6 +57,15 @@ static void writer_abortp(struct writer **writer)
     writer_abort(*writer);
 }
 
+/* These kinds are named after their ids. */
+static void expect_name(struct writer *writer)
+{
+    char name[OBJECT_NAME_SIZE];
+
+    repo_object_name(writer->header.kind, &writer->header.id, name);
+    store_put_expect(writer->put, name);
+}
+
 int writer_new(struct repo *repo, enum archive_kind kind, struct writer **out, struct err *err)
 {
     CLEANUP(writer_abortp) struct writer *writer = calloc(1, sizeof(*writer));
@@ -68,8 +77,11 @@ int writer_new(struct repo *repo, enum archive_kind kind, struct writer **out, s
     int r = make_header(writer, kind, err);
     if (r == 0)
         r = store_put_begin(repo->store, &writer->put, err);
-    if (r == 0)
-        r = store_put_write(writer->put, 0, writer->header_bytes, HEADER_SIZE, err);
+    if (r < 0)
+        return r;
+    if (kind == ARCHIVE_DATA || kind == ARCHIVE_METADATA || kind == ARCHIVE_INDEX)
+        expect_name(writer);
+    r = store_put_write(writer->put, 0, writer->header_bytes, HEADER_SIZE, err);
     if (r < 0)
         return r;
     *out = STEAL(writer);

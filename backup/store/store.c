@@ -102,6 +102,12 @@ int store_put_begin(struct store *store, struct store_put **out, struct err *err
     return store->ops->begin(store, out, err);
 }
 
+void store_put_expect(struct store_put *put, const char *name)
+{
+    if (put->store->ops->expect && store_is_name(name))
+        put->store->ops->expect(put, name);
+}
+
 int store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
                     struct err *err)
 {

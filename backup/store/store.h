@@ -1,5 +1,5 @@
 /*
- * store — where a repository's objects are kept: a directory now, an S3 bucket later.
+ * store — where a repository's objects are kept: a directory, or an S3 bucket.
  *
  * An object is written once, whole, and never changed.  Its name is a relative path of safe ASCII
  * ("data/3fa9…"), at most STORE_NAME_MAX bytes.  A driver implements struct store_ops; everybody
@@ -39,6 +39,7 @@ struct store_ops {
                 struct err *err);
     void (*close_object)(struct store_object *object);
     int (*begin)(struct store *store, struct store_put **out, struct err *err);
+    void (*expect)(struct store_put *put, const char *name); /* NULL: does not care */
     int (*write)(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
                  struct err *err);
     int (*commit)(struct store_put *put, const char *name, struct err *err);
@@ -91,6 +92,9 @@ void store_object_closep(struct store_object **object);
 /* A new object: write anywhere in it, then commit under a name, or abort.  Both free the put.  A
  * commit that returned 0 is durable and was not there before (ERR_EXISTS otherwise). */
 int store_put_begin(struct store *store, struct store_put **out, struct err *err);
+/* The name that it will be committed under; said before the first write, it lets a remote store
+ * send what is large while it is written. */
+void store_put_expect(struct store_put *put, const char *name);
 int store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
                     struct err *err);
 int store_put_commit(struct store_put *put, const char *name, struct err *err);

@@ -1,0 +1,204 @@
+#include "backup/store/s3.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/base/pool.h"
+#include "backup/store/s3_credentials.h"
+#include "backup/store/s3_internal.h"
+#include "backup/store/s3_xml.h"
+
+enum { PAGES_MAX = 1000000, KEY_SIZE = 2048 };
+
+static const char default_region[] = "us-east-1";
+
+/* A listing under way: where the names that are wanted begin in a key. */
+struct listing {
+    const char *prefix;
+    char whole[KEY_SIZE];
+    size_t skip;
+    store_list_fn *each;
+    void *context;
+};
+
+static int list(struct store *store, const char *prefix, store_list_fn *each, void *context,
+                struct err *err);
+static int remove_object(struct store *store, const char *name, struct err *err);
+static int room(struct store *store, uint64_t *out_free, struct err *err);
+static void close_store(struct store *store);
+
+static const struct store_ops ops = {
+    .close = close_store,
+    .list = list,
+    .open = s3_open_object,
+    .read = s3_read,
+    .close_object = s3_close_object,
+    .begin = s3_begin,
+    .expect = s3_expect,
+    .write = s3_write,
+    .commit = s3_commit,
+    .abort = s3_abort,
+    .remove = remove_object,
+    .room = room,
+};
+
+static void close_store(struct store *store)
+{
+    struct s3 *s3 = (struct s3 *)store;
+
+    pool_free(s3->uploaders);
+    http_free(s3->http);
+    s3_credentials_free(s3->credentials);
+    pthread_mutex_destroy(&s3->lock);
+    free(s3->bucket);
+    free(s3->prefix);
+    free(s3->base);
+    free(s3->region);
+    free(s3->sigv4);
+    free(s3->store.location);
+    free(s3);
+}
+
+static void close_storep(struct s3 **s3)
+{
+    if (*s3)
+        close_store(&(*s3)->store);
+}
+
+static int find_region(struct s3 *s3, const struct s3_options *options, struct err *err)
+{
+    char own[S3_REGION_SIZE];
+    const char *region = options->region;
+
+    if (!region)
+        region =
+            s3_profile_setting(options->profile, "region", own, sizeof(own)) ? own : default_region;
+    for (const char *at = region; *at; at++)
+        if (!((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || *at == '-' ||
+              *at == '_' || (*at >= '0' && *at <= '9')))
+            return err_set(err, ERR_USAGE, "\"%.60s\" is no region", region);
+    s3->region = strdup(region);
+    if (!s3->region || asprintf(&s3->sigv4, "aws:amz:%s:s3", region) < 0) {
+        s3->sigv4 = NULL;
+        return err_set(err, ERR_NOMEM, "no memory for a location");
+    }
+    return 0;
+}
+
+int s3_store_open(const char *location, const struct s3_options *options, struct store **out,
+                  struct err *err)
+{
+    CLEANUP(close_storep) struct s3 *s3 = calloc(1, sizeof(*s3));
+    const struct http_options http = {.ca_file = options->ca_file,
+                                      .connections = options->connections,
+                                      .patience_ns = options->patience_ns};
+
+    if (!s3)
+        return err_set(err, ERR_NOMEM, "no memory for a store");
+    pthread_mutex_init(&s3->lock, NULL);
+    s3->store.ops = &ops;
+    s3->store.location = strdup(location);
+    int r = s3->store.location ? find_region(s3, options, err)
+                               : err_set(err, ERR_NOMEM, "no memory for a location");
+    if (r == 0)
+        r = s3_locate(s3, location, options, err);
+    if (r == 0)
+        r = s3_credentials_new(options->profile, s3->region, options->ca_file, &s3->credentials,
+                               err);
+    if (r == 0)
+        r = http_new(&http, &s3->http, err);
+    if (r < 0)
+        return r;
+    *out = &STEAL(s3)->store;
+    return 0;
+}
+
+/* Objects that are not ours are passed over: somebody else may use the bucket as well. */
+static int give(void *context, const char *key, uint64_t size, struct err *err)
+{
+    const struct listing *listing = context;
+    const char *rest = key + listing->skip;
+    char name[STORE_NAME_MAX + 1];
+
+    if (strncmp(key, listing->whole, listing->skip) != 0 ||
+        snprintf(name, sizeof(name), "%s%s", listing->prefix, rest) >= (int)sizeof(name) ||
+        !store_is_name(name))
+        return 0;
+    return listing->each(listing->context, rest, size, err);
+}
+
+static int make_query(const char *token, const char *prefix, struct buf *out, struct err *err)
+{
+    static const char begin[] = "continuation-token=";
+    static const char middle[] = "encoding-type=url&list-type=2&prefix=";
+    int r = 0;
+
+    out->size = 0;
+    if (token[0]) {
+        r = buf_append(out, begin, sizeof(begin) - 1, err);
+        if (r == 0)
+            r = s3_escape(out, token, err);
+        if (r == 0)
+            r = buf_append(out, "&", 1, err);
+    }
+    if (r == 0)
+        r = buf_append(out, middle, sizeof(middle) - 1, err);
+    if (r == 0)
+        r = s3_escape(out, prefix, err);
+    return r < 0 ? r : buf_append(out, "", 1, err);
+}
+
+static int list_page(struct s3 *s3, struct listing *listing, struct s3_page *page, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf query = {.limit = S3_URL_SIZE};
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    char before[S3_TEXT_MAX];
+    int r = make_query(page->token, listing->whole, &query, err);
+
+    if (r < 0)
+        return r;
+    const struct s3_call call = {.method = "GET", .query = (const char *)query.data};
+    strcpy(before, page->token);
+    r = s3_call(s3, &call, &response, err);
+    if (r < 0)
+        return r;
+    r = s3_xml_list(&response.body, give, listing, page, err);
+    if (r == 0 && page->truncated && strcmp(before, page->token) == 0)
+        r = err_set(err, ERR_CORRUPT, "the server's listing does not go on");
+    return r;
+}
+
+static int list(struct store *store, const char *prefix, store_list_fn *each, void *context,
+                struct err *err)
+{
+    struct s3 *s3 = (struct s3 *)store;
+    struct listing listing = {.prefix = prefix, .each = each, .context = context};
+    struct s3_page page = {.truncated = true};
+    int r = 0;
+
+    (void)snprintf(listing.whole, sizeof(listing.whole), "%s%s", s3->prefix, prefix);
+    listing.skip = strlen(listing.whole);
+    for (size_t pages = 0; r == 0 && page.truncated; pages++)
+        r = pages < PAGES_MAX ? list_page(s3, &listing, &page, err)
+                              : err_set(err, ERR_CORRUPT, "the server's listing has no end");
+    return r;
+}
+
+static int remove_object(struct store *store, const char *name, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    const struct s3_call call = {.method = "DELETE", .name = name};
+
+    return s3_call((struct s3 *)store, &call, &response, err);
+}
+
+static int room(struct store *store, uint64_t *out_free, struct err *err)
+{
+    (void)store;
+    (void)err;
+    *out_free = UINT64_MAX;
+    return 0;
+}

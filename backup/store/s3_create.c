@@ -1,0 +1,270 @@
+/* Objects that must not be there before: by the server's own refusal, else by claims. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/bytes.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/base/hex.h"
+#include "backup/base/log.h"
+#include "backup/base/random.h"
+#include "backup/store/s3_internal.h"
+#include "backup/store/s3_xml.h"
+
+enum { ID_BYTES = 16, CLAIM_SIZE = 64, CLAIM_NAME_SIZE = STORE_NAME_MAX + 48, UNIQUE_DIGITS = 64 };
+
+static const char probe_name[] = "tmp/probe";
+static const char only_new[] = "If-None-Match: *";
+
+/* A claim counts so long by the store's clock; who made it gives up long before. */
+static const int64_t claim_ns = 3600 * NS_PER_SECOND;
+static const int64_t claim_use_ns = 600 * NS_PER_SECOND;
+
+int s3_make_id(char out[S3_ID_SIZE], struct err *err)
+{
+    uint8_t bytes[ID_BYTES];
+    int r = random_bytes(bytes, sizeof(bytes), err);
+
+    if (r == 0)
+        hex_encode(bytes, sizeof(bytes), out);
+    return r;
+}
+
+/* Archives have random names of their own: nobody else makes one of that name. */
+static bool is_unique(const char *name)
+{
+    const char *last = strrchr(name, '/');
+
+    return last && strspn(last + 1, "0123456789abcdef") == UNIQUE_DIGITS &&
+           last[1 + UNIQUE_DIGITS] == '\0' && strncmp(name, "marks/", 6) != 0;
+}
+
+static enum s3_refusal refusal_of(struct s3 *s3)
+{
+    pthread_mutex_lock(&s3->lock);
+    enum s3_refusal refusal = s3->refusal;
+    pthread_mutex_unlock(&s3->lock);
+    return refusal;
+}
+
+static void set_refusal(struct s3 *s3, enum s3_refusal refusal)
+{
+    pthread_mutex_lock(&s3->lock);
+    s3->refusal = refusal;
+    pthread_mutex_unlock(&s3->lock);
+    log_debug("s3://%s: the server %s", s3->bucket,
+              refusal == S3_REFUSES ? "refuses to overwrite" : "would overwrite");
+}
+
+static int put(struct s3 *s3, const char *name, const char *id, const void *bytes, size_t size,
+               bool fresh, int *out_status, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    char id_header[64];
+    struct s3_call call = {.method = "PUT", .name = name, .body = bytes, .body_size = size};
+    size_t count = 0;
+
+    (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", id);
+    if (fresh)
+        call.headers[count++] = only_new;
+    call.headers[count++] = id_header;
+    int r = s3_call(s3, &call, &response, err);
+    *out_status = response.status;
+    return r;
+}
+
+/* Once: with a first object that may be there, and then with one that is there. */
+static int probe(struct s3 *s3, struct err *err)
+{
+    enum s3_refusal found = S3_OVERWRITES;
+    char id[S3_ID_SIZE];
+    int status = 200;
+    int r = s3_make_id(id, err);
+
+    for (int i = 0; i < 2 && r == 0 && status == 200; i++)
+        r = put(s3, probe_name, id, "yester\n", 7, true, &status, err);
+    if (status == 412)
+        found = S3_REFUSES;
+    if (r < 0 && status != 412 && status != 501)
+        return r;
+    set_refusal(s3, found);
+    return 0;
+}
+
+int s3_is_ours(struct s3 *s3, const char *name, const char *id, bool *out, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    const struct s3_call call = {.method = "HEAD", .name = name};
+    char found[S3_ID_SIZE] = "";
+    int r = s3_call(s3, &call, &response, err);
+
+    *out = r == 0 && http_header(&response, "x-amz-meta-yester-put", found, sizeof(found)) &&
+           strcmp(found, id) == 0;
+    return r == -ERR_NOT_FOUND ? 0 : r;
+}
+
+int s3_check_free(struct s3 *s3, const char *name, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    const struct s3_call call = {.method = "HEAD", .name = name};
+    int r = s3_call(s3, &call, &response, err);
+
+    if (r == 0)
+        return err_set(err, ERR_EXISTS, "%.120s exists already", name);
+    return r == -ERR_NOT_FOUND ? 0 : r;
+}
+
+/* The listing of all claims on a name: how old the others are beside our own. */
+struct claims {
+    const char *own;
+    int64_t own_ns, newest_other_ns;
+    bool own_seen, other_seen;
+};
+
+static int note_claim(void *context, const char *key, const char *id, const char *when,
+                      struct err *err)
+{
+    struct claims *claims = context;
+    const char *last = strrchr(key, '/');
+    int64_t ns;
+    int r = clock_parse_time(when, &ns, err);
+
+    (void)id;
+    if (r < 0 || !last)
+        return r;
+    if (strcmp(last + 1, claims->own) == 0) {
+        claims->own_seen = true;
+        claims->own_ns = ns;
+    } else if (!claims->other_seen || ns > claims->newest_other_ns) {
+        claims->other_seen = true;
+        claims->newest_other_ns = ns;
+    }
+    return 0;
+}
+
+static int list_claims(struct s3 *s3, const char *name, struct claims *claims, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    CLEANUP(buf_clear) struct buf query = {.limit = S3_URL_SIZE};
+    static const char begin[] = "encoding-type=url&list-type=2&prefix=";
+    char prefix[S3_URL_SIZE / 4];
+    int r = buf_append(&query, begin, sizeof(begin) - 1, err);
+
+    (void)snprintf(prefix, sizeof(prefix), "%sclaims/%s/", s3->prefix, name);
+    if (r == 0)
+        r = s3_escape(&query, prefix, err);
+    if (r == 0)
+        r = buf_append(&query, "", 1, err);
+    if (r < 0)
+        return r;
+    const struct s3_call call = {.method = "GET", .query = (const char *)query.data};
+    r = s3_call(s3, &call, &response, err);
+    return r < 0 ? r : s3_xml_times(&response.body, note_claim, claims, err);
+}
+
+static void make_claim(uint8_t out[CLAIM_SIZE])
+{
+    struct clock *clock = clock_system();
+
+    memset(out, 0, CLAIM_SIZE);
+    memcpy(out, "YSTRCLAI", 8);
+    store_le16(out + 8, 1);
+    store_le64(out + 16, (uint64_t)clock->now_ns(clock));
+}
+
+static void drop_claim(struct s3 *s3, const char *claim)
+{
+    struct err ignored;
+
+    (void)store_remove(&s3->store, claim, &ignored);
+}
+
+/* Two that see each other both give way: they should not meet again at the next name. */
+static void pause_by_chance(void)
+{
+    struct clock *clock = clock_system();
+    uint32_t chance = 0;
+    struct err ignored;
+
+    (void)random_bytes(&chance, sizeof(chance), &ignored);
+    clock->sleep_ns(clock, chance % (NS_PER_SECOND / 2));
+}
+
+/* Whether nobody else claims the name, and it is free. */
+static int look_around(struct s3 *s3, const char *name, const char *id, struct err *err)
+{
+    struct claims claims = {.own = id};
+    int r = list_claims(s3, name, &claims, err);
+
+    if (r == 0 && !claims.own_seen)
+        r = err_set(err, ERR_REMOTE, "claims/%.100s: the server does not list what it just stored",
+                    name);
+    if (r == 0 && claims.other_seen && claims.newest_other_ns > claims.own_ns - claim_ns) {
+        pause_by_chance();
+        return err_set(err, ERR_EXISTS, "%.120s is claimed by another host", name);
+    }
+    return r < 0 ? r : s3_check_free(s3, name, err);
+}
+
+/* For servers that overwrite: docs/format.md, "Claims". */
+static int create_by_claim(struct s3 *s3, const char *name, const char *id, const void *bytes,
+                           size_t size, struct err *err)
+{
+    uint8_t content[CLAIM_SIZE];
+    char claim[CLAIM_NAME_SIZE];
+    int64_t began = clock_monotonic_ns();
+    int status;
+
+    (void)snprintf(claim, sizeof(claim), "claims/%s/%s", name, id);
+    make_claim(content);
+    int r = put(s3, claim, id, content, sizeof(content), false, &status, err);
+    if (r < 0)
+        return r;
+    r = look_around(s3, name, id, err);
+    if (r == 0 && clock_monotonic_ns() - began > claim_use_ns)
+        r = err_set(err, ERR_BUSY, "%.120s: the claim on this name took too long", name);
+    if (r == 0)
+        r = put(s3, name, id, bytes, size, false, &status, err);
+    drop_claim(s3, claim);
+    return r;
+}
+
+static int create_by_refusal(struct s3 *s3, const char *name, const char *id, const void *bytes,
+                             size_t size, struct err *err)
+{
+    struct err ignored;
+    bool ours = false;
+    int status;
+    int r = put(s3, name, id, bytes, size, true, &status, err);
+
+    if (r < 0 && status == 501) { /* only where nothing else was known yet */
+        set_refusal(s3, S3_OVERWRITES);
+        return put(s3, name, id, bytes, size, false, &status, err);
+    }
+    /* What was refused, or got no answer, may be there from an attempt before. */
+    if ((r == -ERR_EXISTS || r == -ERR_REMOTE) && s3_is_ours(s3, name, id, &ours, &ignored) == 0 &&
+        ours)
+        return 0;
+    return r;
+}
+
+int s3_create(struct s3 *s3, const char *name, const char *id, const void *bytes, size_t size,
+              struct err *err)
+{
+    bool unique = is_unique(name);
+    int status;
+    int r = 0;
+
+    if (!unique && refusal_of(s3) == S3_NOT_TRIED)
+        r = probe(s3, err);
+    if (r < 0)
+        return r;
+    if (refusal_of(s3) != S3_OVERWRITES)
+        return create_by_refusal(s3, name, id, bytes, size, err);
+    if (!unique)
+        return create_by_claim(s3, name, id, bytes, size, err);
+    return put(s3, name, id, bytes, size, false, &status, err);
+}

@@ -1,0 +1,145 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/buf.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/store/s3_internal.h"
+
+/* The last bytes come with the first request: an archive begins to be read at its end. */
+struct s3_object {
+    struct store_object object;
+    char name[STORE_NAME_MAX + 1];
+    uint64_t tail_offset;
+    struct buf tail;
+};
+
+/* What of an object came. */
+struct range {
+    uint64_t first, end, size;
+};
+
+static void free_object(struct s3_object *object)
+{
+    buf_clear(&object->tail);
+    free(object);
+}
+
+static void free_objectp(struct s3_object **object)
+{
+    if (*object)
+        free_object(*object);
+}
+
+void s3_close_object(struct store_object *object)
+{
+    free_object((struct s3_object *)object);
+}
+
+/* "bytes 0-65535/1234567", or all of it with a plain 200. */
+static int read_range(const struct http_response *response, struct range *out, struct err *err)
+{
+    char text[80];
+    uint64_t last;
+
+    if (response->status == 200) {
+        *out = (struct range){.end = response->body.size, .size = response->body.size};
+        return 0;
+    }
+    if (!http_header(response, "content-range", text, sizeof(text)) ||
+        sscanf(text, "bytes %19" SCNu64 "-%19" SCNu64 "/%19" SCNu64, &out->first, &last,
+               &out->size) != 3 ||
+        last < out->first || last >= out->size || last - out->first + 1 != response->body.size)
+        return err_set(err, ERR_REMOTE, "the server's answer to a range is none");
+    out->end = last + 1;
+    return 0;
+}
+
+static int get(struct s3 *s3, const char *name, const char *range, struct http_response *response,
+               struct range *out, struct err *err)
+{
+    const struct s3_call call = {.method = "GET", .name = name, .headers = {range}};
+    int r = s3_call(s3, &call, response, err);
+
+    if (r == -ERR_TOO_LARGE)
+        r = err_set(err, ERR_REMOTE, "the server sends more than the range that it was asked for");
+    if (r == 0)
+        r = read_range(response, out, err);
+    return r;
+}
+
+static int load_tail(struct s3 *s3, struct s3_object *object, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
+    struct range range;
+    char header[48];
+
+    (void)snprintf(header, sizeof(header), "Range: bytes=-%d", S3_RANGE_STEP);
+    int r = get(s3, object->name, header, &response, &range, err);
+    if (r < 0 && response.status == 416)
+        return 0; /* empty */
+    if (r < 0)
+        return r;
+    if (range.end != range.size)
+        return err_set(err, ERR_REMOTE, "the server's answer to a range is another one");
+    object->object.size = range.size;
+    object->tail_offset = range.first;
+    object->tail = response.body;
+    response.body = (struct buf){0};
+    return 0;
+}
+
+int s3_open_object(struct store *store, const char *name, struct store_object **out,
+                   struct err *err)
+{
+    CLEANUP(free_objectp) struct s3_object *object = calloc(1, sizeof(*object));
+    struct s3 *s3 = (struct s3 *)store;
+
+    if (!object)
+        return err_set(err, ERR_NOMEM, "no memory to open an object");
+    object->object.store = store;
+    strcpy(object->name, name); /* store.c has looked at its length */
+    int r = load_tail(s3, object, err);
+    if (r < 0)
+        return err_context(err, "%.90s", name);
+    *out = &STEAL(object)->object;
+    return 0;
+}
+
+static int fetch(struct s3_object *object, uint64_t offset, void *out, size_t count,
+                 struct err *err)
+{
+    const uint64_t mask = S3_RANGE_STEP - 1;
+    uint64_t size = object->object.size;
+    uint64_t first = offset & ~mask;
+    uint64_t end = (offset + count + mask) & ~mask;
+    struct range range;
+    char header[80];
+
+    end = end < size ? end : size;
+    CLEANUP(http_response_clear)
+    struct http_response response = {.body = {.limit = (size_t)(end - first)}};
+    (void)snprintf(header, sizeof(header), "Range: bytes=%" PRIu64 "-%" PRIu64, first, end - 1);
+    int r = get((struct s3 *)object->object.store, object->name, header, &response, &range, err);
+    if (r == 0 && (range.first != first || range.end != end || range.size != size))
+        r = err_set(err, ERR_CORRUPT, "the object is not as long as it was");
+    if (r == 0)
+        memcpy(out, response.body.data + (offset - first), count);
+    return r;
+}
+
+int s3_read(struct store_object *base, uint64_t offset, void *out, size_t count, struct err *err)
+{
+    struct s3_object *object = (struct s3_object *)base;
+    int r = 0;
+
+    if (count > base->size || offset > base->size - count)
+        r = err_set(err, ERR_CORRUPT, "the object ends early");
+    else if (count > 0 && offset >= object->tail_offset)
+        memcpy(out, object->tail.data + (offset - object->tail_offset), count);
+    else if (count > 0)
+        r = fetch(object, offset, out, count, err);
+    return r < 0 ? err_context(err, "%.90s", object->name) : 0;
+}

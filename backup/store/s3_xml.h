@@ -1,0 +1,49 @@
+/*
+ * s3_xml — what an S3 server's documents say.
+ *
+ * They come from outside: depth and lengths are bounded, a document type (and so entities of its
+ * own) is refused, and elements that are not known are passed over.
+ *
+ * Ownership: results are plain values.
+ * Threads:   any.
+ * Errors:    ERR_CORRUPT for what is no such document, and whatever the callback returns.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backup/store/store.h"
+
+struct buf;
+struct err;
+
+enum { S3_TEXT_MAX = 2048, S3_CODE_SIZE = 64, S3_MESSAGE_SIZE = 160, S3_REGION_SIZE = 64 };
+
+/* An <Error>; all empty where the body is none. */
+struct s3_error {
+    char code[S3_CODE_SIZE];
+    char message[S3_MESSAGE_SIZE];
+    char region[S3_REGION_SIZE];
+};
+
+/* One page of a listing. */
+struct s3_page {
+    bool truncated;
+    char token[S3_TEXT_MAX]; /* for the next one */
+};
+
+/* An object, or an upload and its id, and when it was made or begun (RFC 3339); all are good within
+ * the call. */
+typedef int s3_time_fn(void *context, const char *key, const char *id, const char *when,
+                       struct err *err);
+
+void s3_xml_error(const struct buf *body, struct s3_error *out);
+/* The text of the first element of this name, at any depth. */
+int s3_xml_text(const struct buf *body, const char *element, char *out, size_t size,
+                struct err *err);
+/* ListObjectsV2; `each` gets whole keys. */
+int s3_xml_list(const struct buf *body, store_list_fn *each, void *context, struct s3_page *out,
+                struct err *err);
+/* ListMultipartUploads; and ListObjectsV2 for the times, with empty ids. */
+int s3_xml_times(const struct buf *body, s3_time_fn *each, void *context, struct err *err);

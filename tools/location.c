@@ -1,0 +1,68 @@
+#include "tools/location.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "backup/store/local.h"
+#include "backup/store/s3.h"
+#include "tools/config.h"
+
+enum { CONNECTIONS_MAX = 256, PATIENCE_MAX = 24 * 3600 };
+
+static int find_style(const char *word, enum s3_style *out, struct err *err)
+{
+    static const char *const words[] = {
+        [S3_STYLE_AUTO] = "auto", [S3_STYLE_PATH] = "path", [S3_STYLE_HOST] = "host"};
+
+    for (int i = S3_STYLE_AUTO; i <= S3_STYLE_HOST; i++) {
+        if (strcmp(word, words[i]) != 0)
+            continue;
+        *out = (enum s3_style)i;
+        return 0;
+    }
+    return err_set(err, ERR_USAGE, "s3 style: \"%.60s\" is neither auto, path nor host", word);
+}
+
+static int in_bounds(const struct config *config, enum setting_id id, uint64_t most, uint64_t *out,
+                     struct err *err)
+{
+    *out = config_number(config, id);
+    if (*out >= 1 && *out <= most)
+        return 0;
+    return err_set(err, ERR_USAGE, "s3 %s: %llu is not from 1 to %llu", setting_specs[id].key,
+                   (unsigned long long)*out, (unsigned long long)most);
+}
+
+static int open_s3(const struct config *config, const char *location, struct store **out,
+                   struct err *err)
+{
+    const char *older_name = getenv("AWS_DEFAULT_REGION");
+    struct s3_options options = {.endpoint = config_text(config, SET_S3_ENDPOINT),
+                                 .region = config_text(config, SET_S3_REGION),
+                                 .profile = config_text(config, SET_S3_PROFILE),
+                                 .ca_file = config_text(config, SET_S3_CA_FILE)};
+    uint64_t connections, patience;
+    int r = find_style(config_text(config, SET_S3_STYLE), &options.style, err);
+
+    if (!options.region && older_name && older_name[0])
+        options.region = older_name;
+    if (r == 0)
+        r = in_bounds(config, SET_S3_CONNECTIONS, CONNECTIONS_MAX, &connections, err);
+    if (r == 0)
+        r = in_bounds(config, SET_S3_PATIENCE, PATIENCE_MAX, &patience, err);
+    if (r < 0)
+        return r;
+    options.connections = (unsigned)connections;
+    options.patience_ns = (int64_t)patience * NS_PER_SECOND;
+    return s3_store_open(location, &options, out, err);
+}
+
+int location_open(const struct config *config, const char *location, bool create,
+                  struct store **out, struct err *err)
+{
+    if (s3_is_location(location))
+        return open_s3(config, location, out, err);
+    return local_store_open(location, create, out, err);
+}
