@@ -43,7 +43,7 @@ static int open_s3(const struct config *config, const char *location, struct sto
                                  .region = config_text(config, SET_S3_REGION),
                                  .profile = config_text(config, SET_S3_PROFILE),
                                  .ca_file = config_text(config, SET_S3_CA_FILE)};
-    uint64_t connections, patience;
+    uint64_t connections = 0, patience = 0;
     int r = find_style(config_text(config, SET_S3_STYLE), &options.style, err);
 
     if (!options.region && older_name && older_name[0])
