@@ -38,7 +38,7 @@ struct pgtar_entry {
     uint64_t size;      /* of a file */
     uint32_t mode;      /* permissions */
     uint32_t uid, gid;
-    uint64_t mtime; /* seconds since 1970 */
+    uint64_t mtime; /* seconds since 1970; 0: it has none */
 };
 
 /* Where the files go: begin and end for each entry, data only for files. */

@@ -1,0 +1,77 @@
+/* What the server says while it sends: pages whose checksums are wrong, and other warnings. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/source/pgbase_internal.h"
+
+enum { NAME_MAX_SIZE = 300 };
+
+static void freep(char **text)
+{
+    free(*text);
+}
+
+static const char name_bytes[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./";
+
+/* The name of a relation's file within a message, whatever its language: from "base/", "global/" or
+ * "pg_tblspc/" as far as names of files go. */
+static bool find_name(const char *text, char out[NAME_MAX_SIZE])
+{
+    static const char *const tops[] = {"pg_tblspc/", "base/", "global/"};
+
+    for (size_t i = 0; i < sizeof(tops) / sizeof(tops[0]); i++) {
+        const char *at = strstr(text, tops[i]);
+        size_t size = at ? strspn(at, name_bytes) : 0;
+
+        if (size <= strlen(tops[i]) || size >= NAME_MAX_SIZE)
+            continue;
+        memcpy(out, at, size);
+        out[size] = 0;
+        return true;
+    }
+    return false;
+}
+
+static bool is_known(const struct pgbase_result *out, const char *name)
+{
+    for (size_t i = out->damaged_count; i-- > 0;)
+        if (strcmp(out->damaged[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool add_damage(struct pgbase_result *out, const char *name, const char *text)
+{
+    CLEANUP(freep) char *kept_name = strdup(name);
+    CLEANUP(freep) char *kept_text = strdup(text);
+
+    if (!out->damaged)
+        out->damaged = calloc(PGBASE_DAMAGED_MAX, sizeof(*out->damaged));
+    if (!out->damaged || !kept_name || !kept_text)
+        return false;
+    out->damaged[out->damaged_count++] = (struct pgbase_damage){STEAL(kept_name), STEAL(kept_text)};
+    return true;
+}
+
+void pgbase_notice(void *context, const PGresult *result)
+{
+    struct pgbase *base = context;
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    char name[NAME_MAX_SIZE];
+
+    if (!text || !severity || strcmp(severity, "WARNING") != 0)
+        return;
+    if (!find_name(text, name)) {
+        base->options->note(base->options->context, text);
+        return;
+    }
+    if (is_known(base->out, name))
+        return;
+    if (base->out->damaged_count == PGBASE_DAMAGED_MAX)
+        base->out->damaged_more++;
+    else if (!add_damage(base->out, name, text))
+        base->no_memory = true;
+}
