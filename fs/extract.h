@@ -26,6 +26,9 @@ struct err;
 struct progress;
 struct selection;
 
+/* In the target while a restore is under way. */
+#define EXTRACT_MARKER ".yester-restore"
+
 enum extract_overwrite { OVERWRITE_IF_CHANGED, OVERWRITE_ALWAYS, OVERWRITE_NEVER };
 
 struct extract_options {
@@ -40,6 +43,8 @@ struct extract_options {
     bool delete_extra; /* --delete */
     bool dry_run, verify;
     bool no_special, no_setuid;
+    bool in_place; /* with OVERWRITE_ALWAYS: a file that is there stays the same file, and only what
+                      differs in it is written.  An interruption leaves it half of each. */
     const char *const *includes, *const *excludes; /* gitignore-style */
     size_t include_count, exclude_count;
     const char *const *keep; /* on "/": files that are left as they are, and listed */
@@ -53,7 +58,7 @@ struct extract_options {
 };
 
 struct extract_result {
-    uint64_t files, directories, others, bytes; /* written */
+    uint64_t files, directories, others, bytes; /* written; in place: what differed */
     uint64_t unchanged;                         /* were there already */
     uint64_t deleted, kept;
     uint64_t failed, damaged;

@@ -75,7 +75,7 @@ static void count_written(struct extract *x, struct dir *dir, const struct entry
     result->bytes += entry->size;
     uint64_t room = room_of(x, entry);
     uint64_t back = over ? room_given_back(x, dir, entry) : 0;
-    if (over && room > x->largest)
+    if (over && !x->options->in_place && room > x->largest)
         x->largest = room;
     result->room_needed += room > back ? room - back : 0;
 }

@@ -156,9 +156,9 @@ static int copy_piece(struct extract *x, const struct piece *piece, enum side *s
         if (!outfile_is(x, piece->file, slice.data, count))
             return err_set(err, ERR_CORRUPT, "its content is not what was backed up");
         *side = SIDE_TARGET;
-        r = io_pwrite_full(piece->file->fd, slice.data, count, piece->offset + done, err);
+        r = outfile_write(piece->file, slice.data, count, piece->offset + done, err);
         if (r < 0)
-            return err_context(err, "write");
+            return r;
         done += (uint32_t)count;
         place.raw += (uint32_t)count;
     }

@@ -36,7 +36,7 @@ enum {
     EXTRACT_NAME_SIZE = 32, /* ".yester-tmp-XXXXXXXXXXXX" */
 };
 
-#define EXTRACT_MARKER ".yester-restore"
+
 #define EXTRACT_TEMPORARY ".yester-tmp-"
 
 enum pass { PASS_COUNT, PASS_WRITE, PASS_DELETE, PASS_VERIFY };
@@ -242,6 +242,8 @@ struct outfile {
     uint64_t link; /* its record in struct links, + 1; 0: none */
     bool over;     /* takes the place of what is there */
     bool holes;
+    bool patched; /* in place: what is there is compared first */
+    atomic_ullong written;
     size_t pieces;
     int fd;
     char temporary[EXTRACT_NAME_SIZE]; /* empty: under its own name */
@@ -266,6 +268,9 @@ void files_drain(struct extract *x);
 int outfile_new(struct dir *dir, const struct entry *entry, bool over, uint64_t link,
                 struct outfile **out, struct err *err);
 int outfile_open(struct extract *x, struct outfile *file, struct err *err);
+/* Bytes of its content. */
+int outfile_write(struct outfile *file, const void *bytes, size_t count, uint64_t offset,
+                  struct err *err);
 /* Room for all of it, once it is known to have no holes. */
 void outfile_reserve(struct outfile *file);
 void outfile_fail(struct outfile *file, enum side side, const struct err *err);

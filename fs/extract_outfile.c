@@ -11,7 +11,10 @@
 #include "backup/crypto/digest.h"
 #include "fs/extract_internal.h"
 
-enum { ALLOCATE_FROM = 1024 * 1024 }; /* smaller files: the file system's own delay does as well */
+enum {
+    ALLOCATE_FROM = 1024 * 1024, /* smaller files: the file system's own delay does as well */
+    COMPARE_SIZE = 8192,         /* what is written in place when a byte in it differs */
+};
 
 int outfile_new(struct dir *dir, const struct entry *entry, bool over, uint64_t link,
                 struct outfile **out, struct err *err)
@@ -76,9 +79,25 @@ void outfile_reserve(struct outfile *file)
 
 static int set_size(const struct outfile *file, struct err *err)
 {
-    if (!file->holes && file->pieces <= 1)
+    if (!file->holes && file->pieces <= 1 && !file->patched)
         return 0; /* one write makes it */
     return io_truncate(file->fd, file->size, err);
+}
+
+/* The file itself, when it is one and has no other name. */
+static bool open_in_place(struct outfile *file, int dirfd)
+{
+    int fd = place_open(dirfd, file->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+    struct stat st;
+
+    if (fd < 0)
+        return false;
+    file->patched = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+    if (file->patched)
+        file->fd = fd;
+    else
+        close(fd);
+    return file->patched;
 }
 
 int outfile_open(struct extract *x, struct outfile *file, struct err *err)
@@ -88,6 +107,10 @@ int outfile_open(struct extract *x, struct outfile *file, struct err *err)
 
     if (r < 0)
         return r;
+    if (x->options->in_place && file->over && !file->holes && open_in_place(file, dirfd)) {
+        dir_let(x, file->dir);
+        return set_size(file, err);
+    }
     /* What is half written when it is killed must not pass for what was there before. */
     bool aside = file->over || x->options->overwrite == OVERWRITE_NEVER;
     r = place_create(dirfd, file->name, file->temporary, aside, &file->fd, err);
@@ -97,6 +120,36 @@ int outfile_open(struct extract *x, struct outfile *file, struct err *err)
     }
     dir_let(x, file->dir);
     return r < 0 ? r : set_size(file, err);
+}
+
+static int write_difference(struct outfile *file, const uint8_t *bytes, size_t count,
+                            uint64_t offset, struct err *err)
+{
+    uint8_t there[COMPARE_SIZE];
+    int r = 0;
+
+    for (size_t at = 0, size; r == 0 && at < count; at += size) {
+        size_t to_edge = COMPARE_SIZE - (offset + at) % COMPARE_SIZE, got;
+
+        size = count - at < to_edge ? count - at : to_edge;
+        r = io_pread_full(file->fd, there, size, offset + at, &got, err);
+        if (r < 0)
+            return err_context(err, "read what is there");
+        if (got == size && memcmp(there, bytes + at, size) == 0)
+            continue;
+        r = io_pwrite_full(file->fd, bytes + at, size, offset + at, err);
+        atomic_fetch_add_explicit(&file->written, size, memory_order_relaxed);
+    }
+    return r < 0 ? err_context(err, "write") : 0;
+}
+
+int outfile_write(struct outfile *file, const void *bytes, size_t count, uint64_t offset,
+                  struct err *err)
+{
+    if (file->patched)
+        return write_difference(file, bytes, count, offset, err);
+    int r = io_pwrite_full(file->fd, bytes, count, offset, err);
+    return r < 0 ? err_context(err, "write") : 0;
 }
 
 static const char *present_name(const struct outfile *file)
@@ -119,7 +172,8 @@ static void remove_partial(struct extract *x, struct outfile *file)
     struct err err;
     int dirfd;
 
-    if (file->fd < 0 || fstat(file->fd, &st) < 0 || dir_hold(x, file->dir, &dirfd, &err) < 0)
+    if (file->fd < 0 || file->patched || fstat(file->fd, &st) < 0 ||
+        dir_hold(x, file->dir, &dirfd, &err) < 0)
         return;
     if (is_still(dirfd, present_name(file), &st))
         (void)unlinkat(dirfd, present_name(file), 0);
@@ -162,6 +216,8 @@ static int complete(struct extract *x, struct outfile *file, struct err *err)
         return err_sys(err, "stat");
     if ((uint64_t)st.st_size != file->size)
         return err_set(err, ERR_CORRUPT, "its content is not as long as it should be");
+    if (file->patched && file->holes)
+        return err_set(err, ERR_SYSTEM, "what has holes cannot be brought in line in place");
     int r = meta_apply(x, &(struct handle){.fd = file->fd}, &file->attributes, &st, err);
     if (r == 0)
         r = put_in_place(x, file, err);
@@ -187,7 +243,7 @@ static void finish(struct extract *x, struct outfile *file)
         outfile_fail(file, r == -ERR_CORRUPT ? SIDE_REPOSITORY : SIDE_TARGET, &err);
     if (!file->failed) {
         extract_add(x, &x->result.files, 1);
-        extract_add(x, &x->result.bytes, file->size);
+        extract_add(x, &x->result.bytes, file->patched ? file->written : file->size);
     } else {
         remove_partial(x, file);
         extract_trouble(x, file->dir, file->name, file->name_size, file->side, &file->err);
@@ -235,9 +291,9 @@ static int copy_extent(struct extract *x, struct outfile *file, const struct ext
             return r;
         size_t count = slice.size < left ? slice.size : (size_t)left;
         *side = SIDE_TARGET;
-        r = io_pwrite_full(file->fd, slice.data, count, offset, err);
+        r = outfile_write(file, slice.data, count, offset, err);
         if (r < 0)
-            return err_context(err, "write");
+            return r;
         place.raw += (uint32_t)count;
         offset += count;
         left -= count;

@@ -149,6 +149,8 @@ static bool is_source(const struct job *job, const char *path)
 {
     const struct strings *sources = &job->root->types[job->type].sources;
 
+    if (job->type == TYPE_DATABASE)
+        return true; /* all of it is what a server sent */
     for (size_t i = 0; i < sources->count; i++) {
         size_t length = strlen(sources->at[i]);
         if (length == 1 || (strncmp(path, sources->at[i], length) == 0 &&
