@@ -164,8 +164,8 @@ static int unmake(const struct pgdata *data, struct err *err)
 
 static int open_directory(struct pgdata *data, struct err *err)
 {
-    int r = io_openat(AT_FDCWD, data->options->directory, O_RDONLY | O_DIRECTORY, 0, &data->fd,
-                      err);
+    int r =
+        io_openat(AT_FDCWD, data->options->directory, O_RDONLY | O_DIRECTORY, 0, &data->fd, err);
 
     if (r == 0 && fchmod(data->fd, data->mode) < 0)
         r = err_sys(err, "give the data directory its mode");

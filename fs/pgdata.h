@@ -1,14 +1,15 @@
 /*
  * pgdata — a physical backup brought back as a data directory, ready to start and to recover.
  *
- * In this order: the checks; tablespaces; all else but global/pg_control; the links to tablespaces; the
- * settings of the recovery; global/pg_control.  A server does not start without that file, so an
- * interrupted restore never passes for a database, and the same call goes on with it.
+ * In this order: the checks; tablespaces; all else but global/pg_control; the links to tablespaces;
+ * the settings of the recovery; global/pg_control.  A server does not start without that file, so
+ * an interrupted restore never passes for a database, and the same call goes on with it.
  *
  * Ownership: borrows everything; pgdata_close() frees what was found out.
  * Threads:   called by one.
- * Errors:    as extract_run().  ERR_EXISTS for a directory that is not empty, ERR_BUSY where a server
- * runs, ERR_NOT_FOUND for a snapshot without a physical backup, ERR_USAGE for a mapping of nothing.
+ * Errors:    as extract_run().  ERR_EXISTS for a directory that is not empty, ERR_BUSY where a
+ * server runs, ERR_NOT_FOUND for a snapshot without a physical backup, ERR_USAGE for a mapping of
+ * nothing.
  */
 #pragma once
 
@@ -66,11 +67,11 @@ struct pgdata_tablespace {
 
 /* What is known before anything is written. */
 struct pgdata_facts {
-    int major;           /* of the server that the backup was made of */
-    uint64_t start_lsn;  /* where recovery begins */
-    uint64_t end_lsn;    /* where it is consistent at the earliest; 0: not known */
-    uint32_t timeline;   /* at the start */
-    bool damaged;        /* the server found pages with wrong checksums */
+    int major;          /* of the server that the backup was made of */
+    uint64_t start_lsn; /* where recovery begins */
+    uint64_t end_lsn;   /* where it is consistent at the earliest; 0: not known */
+    uint32_t timeline;  /* at the start */
+    bool damaged;       /* the server found pages with wrong checksums */
     const struct pgdata_tablespace *tablespaces;
     size_t tablespace_count;
 };

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backup/archive/tree.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/lsn.h"
-#include "backup/archive/tree.h"
 #include "catalog/select.h"
 #include "fs/pgdata_internal.h"
 #include "fs/view.h"
@@ -31,8 +31,8 @@ int pgdata_read(const struct pgdata *data, const char *name, size_t limit, struc
         return 0;
     r = buf_reserve(out, size + 1, err);
     if (r == 0)
-        r = content_read(data->blocks, &entry->content, entry->size - size,
-                         out->data + out->size, size, err);
+        r = content_read(data->blocks, &entry->content, entry->size - size, out->data + out->size,
+                         size, err);
     if (r < 0)
         return r;
     out->size += size;

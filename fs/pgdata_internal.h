@@ -1,5 +1,6 @@
-/* pgdata_internal — shared by pgdata.c (the order of things), pgdata_facts.c (what the snapshot says),
- * pgdata_check.c (places), pgdata_spaces.c (links and map of tablespaces) and pgdata_settings.c. */
+/* pgdata_internal — shared by pgdata.c (the order of things), pgdata_facts.c (what the snapshot
+ * says), pgdata_check.c (places), pgdata_spaces.c (links and map of tablespaces) and
+ * pgdata_settings.c. */
 #pragma once
 
 #include "backup/base/buf.h"

@@ -34,6 +34,7 @@ static const struct option_spec options[] = {
     {"files-from", 0, "FILE", "PATHs from a file (-: stdin), one a line; repeatable"},
     {"from0", '0', NULL, "… each ended by a NUL byte"},
     {"stdin", 0, "NAME", "stdin as a file of this name"},
+    {"physical", 0, NULL, "the database server's data directory, by a base backup"},
     {"tag", 0, "TEXT", "keep this word with the snapshot; repeatable"},
     {"compression", 0, "LEVEL", "1 (default, fast) to 19 (small)"},
     {"bwlimit", 0, "RATE", "write at most RATE bytes a second to the repository, as 10M"},
@@ -340,6 +341,7 @@ const struct command command_backup = {
     .examples = "  yester backup                                what the settings name\n"
                 "  yester backup --type files --exclude '*.o' /home\n"
                 "  yester backup --type database                  the server of POSTGRES_HOST …\n"
+                "  yester backup --type database --physical       its data directory as a whole\n"
                 "  pg_dump shop | yester backup --stdin shop.sql\n",
     .details = "PATHs are read instead of those of the settings; such a snapshot is marked adhoc "
                "where settings\nname paths for its type.  The last line, alone on stdout, is the "

@@ -8,6 +8,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/path.h"
+#include "backup/job/cluster.h"
 #include "backup/source/pattern.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
@@ -216,6 +217,27 @@ static int check_stdin_name(struct app *app, struct err *err)
                    name);
 }
 
+/* As trees of files, or as the data directory. */
+static int choose_method(struct app *app, struct sources *sources, struct backup_source *out,
+                         struct err *err)
+{
+    const char *method = config_text(&app->config, SET_DATABASE_METHOD);
+    bool physical = strcmp(method, "physical") == 0;
+
+    if (!physical && strcmp(method, "logical") != 0)
+        return err_set(err, ERR_USAGE, "[database] method: it is logical or physical, not %.40s",
+                       method);
+    *out = (struct backup_source){.type = TYPE_DATABASE};
+    if (physical || app_flag(app, "physical")) {
+        out->produce = cluster_produce;
+        out->produce_context = &sources->database.server;
+    } else {
+        out->produce = database_produce;
+        out->produce_context = &sources->database;
+    }
+    return 0;
+}
+
 /* PATHs say what of files and config is read, and nothing of databases. */
 static int add_database(struct app *app, struct sources *sources, uint8_t types, struct err *err)
 {
@@ -225,11 +247,13 @@ static int add_database(struct app *app, struct sources *sources, uint8_t types,
 
     if (types == 1 << TYPE_DATABASE && given)
         return err_set(err, ERR_USAGE, "a database has no PATHs: POSTGRES_DB says which are kept");
+    if (!named && app_flag(app, "physical"))
+        return err_set(err, ERR_USAGE, "--physical is about a database: add --type database");
     if (!named && (types != 0 || given || !database_is_configured(&app->config)))
         return 0;
     int r = database_make(&app->config, &sources->database, err);
-    *source = (struct backup_source){
-        .type = TYPE_DATABASE, .produce = database_produce, .produce_context = &sources->database};
+    if (r == 0)
+        r = choose_method(app, sources, source, err);
     sources->count++;
     return r;
 }

@@ -10,14 +10,10 @@
 #include "backup/base/lsn.h"
 #include "backup/base/progress.h"
 #include "backup/base/random.h"
+#include "backup/source/pg.h"
 #include "backup/source/pgbase_internal.h"
 
 enum { COMMAND_SIZE = 1024, LABEL_MAX = 200, MESSAGES_SINCE = 150000, KIB = 1024 };
-
-void pgbase_result_freep(PGresult **result)
-{
-    PQclear(*result);
-}
 
 void pgbase_result_clear(struct pgbase_result *result)
 {
@@ -34,16 +30,11 @@ void pgbase_result_clear(struct pgbase_result *result)
 
 /* ---- questions and answers ---- */
 
-int pgbase_refused(const PGresult *result, const char *what, struct err *err)
+static int refused(const struct pgbase *base, const PGresult *result, const char *what,
+                   struct err *err)
 {
-    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
-    const char *text = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-    bool denied = state && (strcmp(state, "42501") == 0 || strncmp(state, "28", 2) == 0);
-
-    if (!text)
-        text = result ? PQresultErrorMessage(result) : "";
-    return err_set(err, denied ? ERR_DENIED : ERR_REMOTE, "%s%s%.*s", what, *text ? ": " : "",
-                   (int)strcspn(text, "\n"), text);
+    (void)pg_error(base->conn, result, err);
+    return err_context(err, "%s", what);
 }
 
 int pgbase_next_result(struct pgbase *base, PGresult **out, struct err *err)
@@ -60,15 +51,16 @@ int pgbase_next_result(struct pgbase *base, PGresult **out, struct err *err)
 static int send(struct pgbase *base, const char *command, struct err *err)
 {
     if (!PQsendQuery(base->conn, command))
-        return pgbase_refused(NULL, PQerrorMessage(base->conn), err);
+        return pg_error(base->conn, NULL, err);
     return 0;
 }
 
 /* A row of at least `columns` fields that are not null, or an error. */
-static int expect_row(const PGresult *result, int columns, const char *what, struct err *err)
+static int expect_row(const struct pgbase *base, const PGresult *result, int columns,
+                      const char *what, struct err *err)
 {
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
-        return pgbase_refused(result, what, err);
+        return refused(base, result, what, err);
     if (PQntuples(result) != 1 || PQnfields(result) < columns)
         return err_set(err, ERR_REMOTE, "%s: the server's answer is not understood", what);
     return 0;
@@ -84,7 +76,7 @@ static int ask(struct pgbase *base, const char *command, int columns, PGresult *
     if (r == 0)
         r = pgbase_next_result(base, out, err);
     if (r == 0)
-        r = expect_row(*out, columns, command, err);
+        r = expect_row(base, *out, columns, command, err);
     while (r == 0 && (r = pgbase_next_result(base, &more, err)) == 0 && more)
         PQclear(more);
     return r;
@@ -92,7 +84,7 @@ static int ask(struct pgbase *base, const char *command, int columns, PGresult *
 
 static int show(struct pgbase *base, const char *name, char *out, size_t size, struct err *err)
 {
-    CLEANUP(pgbase_result_freep) PGresult *result = NULL;
+    CLEANUP(pg_clearp) PGresult *result = NULL;
     char command[COMMAND_SIZE];
 
     (void)snprintf(command, sizeof(command), "SHOW %s", name);
@@ -135,7 +127,7 @@ static bool read_size(const char *text, uint64_t *out)
 
 static int ask_system(struct pgbase *base, struct err *err)
 {
-    CLEANUP(pgbase_result_freep) PGresult *result = NULL;
+    CLEANUP(pg_clearp) PGresult *result = NULL;
     struct pgbase_result *out = base->out;
     char text[PGBASE_TEXT_SIZE];
 
@@ -154,23 +146,11 @@ static int ask_system(struct pgbase *base, struct err *err)
     return r;
 }
 
-static int check_version(struct pgbase *base, struct err *err)
-{
-    int version = PQserverVersion(base->conn);
-
-    base->out->version_number = version;
-    if (version >= PGBASE_VERSION_MIN)
-        return 0;
-    return err_set(err, ERR_REMOTE,
-                   "a physical backup needs PostgreSQL 13 or newer; this server is %d",
-                   version / 10000);
-}
-
 /* Without it the server may recycle the log of the backup before it has sent it; a server that has
  * no slot free is no reason to have no backup: should the log be gone, it says so in the end. */
 static int keep_log(struct pgbase *base, struct err *err)
 {
-    CLEANUP(pgbase_result_freep) PGresult *result = NULL;
+    CLEANUP(pg_clearp) PGresult *result = NULL;
     char command[COMMAND_SIZE], text[300];
     struct err refused;
     uint64_t number;
@@ -224,12 +204,12 @@ static int begin_backup(struct pgbase *base, struct err *err)
 static int read_position(struct pgbase *base, const char *what, uint64_t *out_lsn,
                          uint32_t *out_timeline, struct err *err)
 {
-    CLEANUP(pgbase_result_freep) PGresult *result = NULL;
+    CLEANUP(pg_clearp) PGresult *result = NULL;
     uint64_t timeline;
 
     int r = pgbase_next_result(base, &result, err);
     if (r == 0)
-        r = expect_row(result, 2, what, err);
+        r = expect_row(base, result, 2, what, err);
     if (r < 0)
         return r;
     if (!lsn_parse(PQgetvalue(result, 0, 0), out_lsn) ||
@@ -272,7 +252,7 @@ static int read_tablespaces(struct pgbase *base, PGresult **out_rows, struct err
         return r;
     int count = PQntuples(*out_rows);
     if (PQresultStatus(*out_rows) != PGRES_TUPLES_OK)
-        return pgbase_refused(*out_rows, "tablespaces", err);
+        return refused(base, *out_rows, "tablespaces", err);
     if (PQnfields(*out_rows) < 3 || count < 1 || count > PGBASE_TABLESPACES_MAX)
         return err_set(err, ERR_REMOTE, "tablespaces: the server's answer is not understood");
     out->tablespaces = calloc((size_t)count, sizeof(*out->tablespaces));
@@ -297,11 +277,11 @@ static void tell_size(const struct pgbase *base)
 /* The next result has to be the beginning of a COPY. */
 static int expect_copy(struct pgbase *base, struct err *err)
 {
-    CLEANUP(pgbase_result_freep) PGresult *result = NULL;
+    CLEANUP(pg_clearp) PGresult *result = NULL;
     int r = pgbase_next_result(base, &result, err);
 
     if (r == 0 && PQresultStatus(result) != PGRES_COPY_OUT)
-        return pgbase_refused(result, "base backup", err);
+        return refused(base, result, "base backup", err);
     return r;
 }
 
@@ -334,12 +314,12 @@ static int read_archives(struct pgbase *base, const PGresult *rows, struct err *
 /* A stream that stops short: what the server says of it is the better word. */
 static int tell_cause(struct pgbase *base, struct err *err)
 {
-    CLEANUP(pgbase_result_freep) PGresult *result = NULL;
+    CLEANUP(pg_clearp) PGresult *result = NULL;
     struct err unused;
 
     if (pgbase_next_result(base, &result, &unused) == 0 &&
         PQresultStatus(result) == PGRES_FATAL_ERROR)
-        return pgbase_refused(result, "base backup", err);
+        return refused(base, result, "base backup", err);
     return -(int)err->code;
 }
 
@@ -350,12 +330,12 @@ static int read_end(struct pgbase *base, struct err *err)
     int r = 0, failed = 0;
 
     while ((r = pgbase_next_result(base, &next, err)) == 0 && next) {
-        CLEANUP(pgbase_result_freep) PGresult *result = next;
+        CLEANUP(pg_clearp) PGresult *result = next;
         const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
         bool pages = state && strcmp(state, "XX001") == 0 && base->out->damaged_count > 0;
 
         if (PQresultStatus(result) == PGRES_FATAL_ERROR && !pages && failed == 0)
-            failed = pgbase_refused(result, "base backup", err);
+            failed = refused(base, result, "base backup", err);
     }
     if (r == 0 && base->no_memory)
         return err_set(err, ERR_NOMEM, "no memory for the names of damaged files");
@@ -364,7 +344,7 @@ static int read_end(struct pgbase *base, struct err *err)
 
 static int back_up(struct pgbase *base, struct err *err)
 {
-    CLEANUP(pgbase_result_freep) PGresult *rows = NULL;
+    CLEANUP(pg_clearp) PGresult *rows = NULL;
     struct pgbase_result *out = base->out;
 
     int r = begin_backup(base, err);
@@ -390,9 +370,8 @@ int pgbase_run(struct pg_conn *conn, const struct pgbase_options *options,
     struct pgbase base = {.conn = conn, .options = options, .out = &result};
     PQnoticeReceiver before = PQsetNoticeReceiver(conn, pgbase_notice, &base);
 
-    int r = check_version(&base, err);
-    if (r == 0)
-        r = ask_system(&base, err);
+    result.version_number = pg_version(conn);
+    int r = ask_system(&base, err);
     if (r == 0)
         r = keep_log(&base, err);
     if (r == 0)

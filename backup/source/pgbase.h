@@ -32,7 +32,6 @@ struct pg_conn;
 struct progress;
 
 enum {
-    PGBASE_VERSION_MIN = 130000, /* the first that sends a manifest */
     PGBASE_TABLESPACES_MAX = 65536,
     PGBASE_DAMAGED_MAX = 1000, /* of those beyond only the number is kept */
     PGBASE_TEXT_SIZE = 64,
@@ -74,8 +73,8 @@ struct pgbase_options {
     void *context;
 };
 
-/* `conn`: a physical replication connection.  When this returns 0, the backup is whole, but for
- * damaged pages. */
+/* `conn`: of pg_connect(), PG_REPLICATION; from version 13 on servers send a manifest.  When this
+ * returns 0, the backup is whole, but for damaged pages. */
 int pgbase_run(struct pg_conn *conn, const struct pgbase_options *options,
                struct pgbase_result *out, struct err *err);
 void pgbase_result_clear(struct pgbase_result *result);

@@ -24,9 +24,6 @@ struct pgbase {
 int pgbase_next_result(struct pgbase *base, PGresult **out, struct err *err);
 /* Waits until the server has sent something. */
 int pgbase_wait(struct pgbase *base, struct err *err);
-/* What the server says of a failure. */
-int pgbase_refused(const PGresult *result, const char *what, struct err *err);
-void pgbase_result_freep(PGresult **result);
 
 /* COPY from a server of version 15 or newer: one stream of messages. */
 int pgbase_read_messages(struct pgbase *base, struct err *err);

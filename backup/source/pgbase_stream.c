@@ -5,6 +5,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
+#include "backup/source/pg.h"
 #include "backup/source/pgbase_internal.h"
 
 enum { WAIT_MS = 250, MESSAGE_MAX = 16 * 1024 * 1024 };
@@ -24,7 +25,7 @@ int pgbase_wait(struct pgbase *base, struct err *err)
     if (server.fd < 0)
         return err_set(err, ERR_REMOTE, "the connection to the server is closed");
     if (poll(&server, 1, WAIT_MS) > 0 && !PQconsumeInput(base->conn))
-        return pgbase_refused(NULL, PQerrorMessage(base->conn), err);
+        return pg_error(base->conn, NULL, err);
     return 0;
 }
 
@@ -40,7 +41,7 @@ static int next_message(struct pgbase *base, char **out, size_t *out_size, struc
     if (progress_cancelled(base->options->progress))
         return err_set(err, ERR_CANCELLED, "interrupted");
     if (size < -1)
-        return pgbase_refused(NULL, PQerrorMessage(base->conn), err);
+        return pg_error(base->conn, NULL, err);
     if (size > MESSAGE_MAX)
         return err_set(err, ERR_REMOTE, "the server sent a message of %d bytes", size);
     *out_size = size < 0 ? 0 : (size_t)size;
@@ -71,7 +72,6 @@ static int end_entry(void *context, struct err *err)
 {
     struct pgbase *base = context;
 
-    progress_add(base->options->progress, 1, 0);
     return base->options->sink.end(base->options->sink.context, err);
 }
 
@@ -118,7 +118,6 @@ static int end_part(struct pgbase *base, struct err *err)
 
 static int take_data(struct pgbase *base, const void *bytes, size_t size, struct err *err)
 {
-    progress_add(base->options->progress, 0, size);
     if (base->part == PART_TAR)
         return pgtar_push(&base->tar, bytes, size, err);
     if (base->part == PART_MANIFEST)

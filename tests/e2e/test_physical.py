@@ -1,0 +1,144 @@
+"""PostgreSQL, physical: a base backup as files.  A real server; judged by pg_verifybackup and by what it holds."""
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from conftest import NOBODY, wait_for
+from pgserver import Server, bindir
+from test_database import make_server, settings  # noqa: F401
+
+pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),
+              pytest.mark.xdist_group("postgres")]
+
+
+@pytest.fixture
+def server(make_server):  # noqa: F811
+    return make_server("pg", "--data-checksums")
+
+
+@pytest.fixture
+def keeper(yester, server):
+    yester.env.update(settings(server))
+    return yester
+
+
+def take(keeper, **kwargs):
+    return keeper.backup("--physical", type="database", **kwargs)
+
+
+def row(keeper, name):
+    return next(s for s in keeper.snapshots() if s["name"] == name)
+
+
+def verify_backup(server, where, *options):
+    """PostgreSQL's own word on a backup: every file's size and checksum, and the log that it needs."""
+    p = subprocess.run([server.bin / "pg_verifybackup", *options, where], capture_output=True, text=True)
+    assert p.returncode == 0, p.stdout + p.stderr
+
+
+def add_tablespace(server, name="space"):
+    where = server.directory / name
+    where.mkdir()
+    if server.user:
+        os.chown(where, server.user, server.user)
+    server.sql(f"CREATE TABLESPACE {name} LOCATION '{where}'")
+    server.sql(f"CREATE TABLE in_{name} TABLESPACE {name} AS SELECT i, repeat('y', 100) t FROM generate_series(1, 20000) i")
+    return where
+
+
+def some_rows(server):
+    server.sql("CREATE TABLE t AS SELECT i, md5(i::text) m FROM generate_series(1, 200000) i")
+    server.sql("CREATE INDEX ON t (m)")
+
+
+@pytest.mark.quick
+def test_the_backup_on_the_mount_is_one_to_postgresql(keeper, server):
+    some_rows(server)
+    space = add_tablespace(server)
+    name = take(keeper)
+    manifest = json.loads(keeper.run("cat", f"{name}:database/manifest.json").out)
+    assert manifest["method"] == "physical" and manifest["data_checksums"] is True and manifest["damaged"] == []
+    assert manifest["system_identifier"] == server.sql("SELECT system_identifier FROM pg_control_system()")
+    assert [t["location"] for t in manifest["tablespaces"]] == [str(space)]
+    with keeper.mount() as mount:
+        cluster = mount.path / name / "database" / "cluster"
+        verify_backup(server, cluster)
+        assert (cluster / "tablespace_map").read_text().split()[1] == str(space)
+        file = server.sql("SELECT pg_relation_filepath('in_space')")
+        assert (cluster / file).read_bytes() == (server.data / file).read_bytes()
+    keeper.verify()
+
+
+def test_of_a_changed_server_only_what_changed_is_stored(keeper, server):
+    server.run("pgbench", "-iq", "-s", "5", "postgres")
+    first = row(keeper, take(keeper))
+    server.sql("CHECKPOINT")
+    server.sql("UPDATE pgbench_accounts SET abalance = 1 WHERE aid BETWEEN 1000 AND 1500")
+    changed = row(keeper, take(keeper))
+    assert first["bytes"] > 80_000_000
+    # 500 rows on some ten pages, the end of the table, their log: much less than a segment, or the table.
+    assert changed["new_bytes"] < 2_000_000 < first["new_bytes"], (first, changed)
+    with keeper.mount() as mount:
+        verify_backup(server, mount.path / changed["name"] / "database" / "cluster")
+
+
+def damage(server, table, block):
+    """A byte of a page changes below the server."""
+    path = server.data / server.sql(f"SELECT pg_relation_filepath('{table}')")
+    server.stop()
+    with open(path, "r+b") as f:
+        f.seek(block * 8192 + 4000)
+        byte = f.read(1)
+        f.seek(-1, os.SEEK_CUR)
+        f.write(bytes([byte[0] ^ 255]))
+    server.start()
+    return path.relative_to(server.data)
+
+
+def test_a_damaged_page_is_told_by_its_file_and_the_backup_is_kept(keeper, server):
+    some_rows(server)
+    clean = take(keeper)
+    file = damage(server, "t", 3)
+    result = keeper.run("backup", "--type", "database", "--physical", rc=3)
+    hurt = result.lines[-1]
+    assert f"cluster/{file}" in result.errors and "block 3" in result.errors
+    manifest = json.loads(keeper.run("cat", f"{hurt}:database/manifest.json").out)
+    assert [d["file"] for d in manifest["damaged"]] == [str(file)]
+    assert row(keeper, clean)["complete"] and not row(keeper, hurt)["complete"]
+    with keeper.mount() as mount:
+        assert (mount.path / "latest" / "database").resolve().parent.name == clean
+        stored = (mount.path / hurt / "database" / "cluster" / file).read_bytes()
+        assert stored == (server.data / file).read_bytes()
+    # Retention never takes the last clean one for it.
+    keeper.run("forget", "--keep-last", "1", "--type", "database")
+    assert clean in [s["name"] for s in keeper.snapshots()]
+
+
+def test_a_backup_that_is_killed_leaves_nothing_in_the_server(keeper, server):
+    some_rows(server)
+    process = keeper.start("backup", "--type", "database", "--physical")
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_progress_basebackup") == "1", "the base backup")
+    process.kill()
+    process.wait()
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_replication") == "0", "its end in the server")
+    assert server.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+    take(keeper)
+
+
+def test_a_role_that_may_not_is_told_which_right_it_needs(keeper, server):
+    server.sql("CREATE ROLE poor LOGIN")
+    result = keeper.run("backup", "--type", "database", "--physical", rc=1, env={"POSTGRES_USER": "poor"})
+    assert re.search(r"replication", result.errors, re.IGNORECASE), result
+    assert not keeper.snapshots()
+
+
+def test_no_server_is_told_and_changes_nothing(keeper, server):
+    take(keeper)
+    server.stop()
+    result = keeper.run("backup", "--type", "database", "--physical", rc=1)
+    assert str(server.directory) in result.errors
+    assert len(keeper.snapshots()) == 1
+    keeper.verify()
