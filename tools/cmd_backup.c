@@ -112,7 +112,7 @@ static int open_all(struct run *run, struct err *err)
     int r = session_open(run->app, SESSION_ALL, &run->session, err);
 
     if (r == 0)
-        r = session_catalog_directory(catalog, sizeof(catalog), err);
+        r = session_catalog_directory(run->app, &run->session, catalog, sizeof(catalog), err);
     if (r < 0)
         return r;
     sources_never(&run->sources, location);

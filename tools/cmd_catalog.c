@@ -30,10 +30,10 @@ static int run(struct app *app, struct err *err)
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
     char directory[4096], count[OUTPUT_SIZE];
     bool dry_run = app_flag(app, "dry-run");
-    int r = session_catalog_directory(directory, sizeof(directory), err);
+    int r = session_open(app, dry_run ? SESSION_REPOSITORY : SESSION_CATALOG, &session, err);
 
     if (r == 0)
-        r = session_open(app, dry_run ? SESSION_REPOSITORY : SESSION_CATALOG, &session, err);
+        r = session_catalog_directory(app, &session, directory, sizeof(directory), err);
     if (r < 0)
         return r;
     if (dry_run) {

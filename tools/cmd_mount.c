@@ -50,10 +50,10 @@ static int run_mount(struct app *app, struct err *err)
         .no_holes = app_flag(app, "no-holes"),
         .cache_bytes = (size_t)config_number(&app->config, SET_MOUNT_CACHE),
     };
-    int r = session_catalog_directory(directory, sizeof(directory), err);
+    int r = session_open(app, SESSION_SNAPSHOTS, &session, err);
 
     if (r == 0)
-        r = session_open(app, SESSION_SNAPSHOTS, &session, err);
+        r = session_catalog_directory(app, &session, directory, sizeof(directory), err);
     if (r < 0)
         return r;
     choose_host(app, &session, host);

@@ -116,7 +116,8 @@ static void gather_hints(struct status *status)
 
 static int gather(struct status *status, struct session *session, struct err *err)
 {
-    int r = session_catalog_directory(status->catalog, sizeof(status->catalog), err);
+    int r = session_catalog_directory(status->app, session, status->catalog,
+                                      sizeof(status->catalog), err);
 
     if (r == 0)
         r = measure(status, session->repo->store, err);

@@ -86,15 +86,30 @@ static int open_repo(struct app *app, struct repo **out, struct err *err)
     return r;
 }
 
-int session_catalog_directory(char *out, size_t size, struct err *err)
+int session_catalog_directory(const struct app *app, const struct session *session, char *out,
+                              size_t size, struct err *err)
 {
-    return catalog_default_directory(out, size, err);
+    const struct config *config = &app->config;
+    int r = catalog_default_directory(out, size, err);
+
+    for (size_t i = 0; r == 0 && i < config->replica_count; i++) {
+        size_t used = strlen(out);
+
+        if (strcmp(config->replicas[i].location, repo_location(session->repo)) != 0)
+            continue;
+        if (snprintf(out + used, size - used, "/replica-%s", config->replicas[i].name) >=
+            (int)(size - used))
+            return err_set(err, ERR_USAGE, "the catalogs' directory has too long a name");
+        break;
+    }
+    return r;
 }
 
-static int open_catalog(struct session *session, enum session_depth depth, struct err *err)
+static int open_catalog(struct app *app, struct session *session, enum session_depth depth,
+                        struct err *err)
 {
     char directory[DIRECTORY_SIZE];
-    int r = session_catalog_directory(directory, sizeof(directory), err);
+    int r = session_catalog_directory(app, session, directory, sizeof(directory), err);
 
     if (r == 0)
         r = catalog_open(session->repo, directory, &session->catalog, err);
@@ -144,7 +159,7 @@ int session_open(struct app *app, enum session_depth depth, struct session *out,
     if (r == 0 && out->locked != LOCK_NONE)
         r = take_lock(out, err);
     if (r == 0 && depth > SESSION_REPOSITORY)
-        r = open_catalog(out, depth, err);
+        r = open_catalog(app, out, depth, err);
     if (r == 0 && depth > SESSION_CATALOG)
         r = warn_of_losses(out, err);
     return r;

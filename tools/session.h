@@ -60,7 +60,10 @@ int session_store(struct app *app, bool create, struct store **out, struct err *
 /* That of another repository. */
 int session_store_at(struct app *app, const char *location, bool create, struct store **out,
                      struct err *err);
-int session_catalog_directory(char *out, size_t size, struct err *err);
+/* Where the catalog of an open repository is.  A replica has one of its own: what it lacks is late,
+ * and not lost. */
+int session_catalog_directory(const struct app *app, const struct session *session, char *out,
+                              size_t size, struct err *err);
 
 /* What a user wrote as SNAP or SNAP:PATH. */
 struct snapshot_path {

@@ -56,14 +56,14 @@ int wal_number(struct app *app, const char *option, uint64_t limit, uint64_t *ou
     return 0;
 }
 
-static int only_system(struct session *session, uint64_t *out, struct err *err)
+static int only_system(struct app *app, struct session *session, uint64_t *out, struct err *err)
 {
     CLEANUP(wal_ranges_clear) struct wal_ranges ranges = {0};
     char directory[4096];
     int r = 0;
 
     if (!session->catalog) {
-        r = session_catalog_directory(directory, sizeof(directory), err);
+        r = session_catalog_directory(app, session, directory, sizeof(directory), err);
         if (r == 0)
             r = catalog_open(session->repo, directory, &session->catalog, err);
         if (r == 0)
@@ -92,7 +92,7 @@ int wal_system(struct app *app, struct session *session, uint64_t *out, struct e
     if (r == 0 && *out == 0)
         r = wal_system_here(out, err);
     if (r == 0 && *out == 0)
-        r = only_system(session, out, err);
+        r = only_system(app, session, out, err);
     return r;
 }
 

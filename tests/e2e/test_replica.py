@@ -25,9 +25,9 @@ def objects(top):
     return {str(p.relative_to(top)): p.read_bytes() for p in top.rglob("*") if p.is_file() and "tmp/" not in str(p)}
 
 
-def check(yester, replica, names, source):
+def check(yester, replica, names, source, env={}):
     """The replica alone brings back what there was."""
-    other = {"YESTER_REPO": str(replica)}
+    other = {**env, "YESTER_REPO": str(replica)}
     assert [s["name"] for s in yester.run("--json", "list", env=other).json()] == names
     yester.run("verify", "--data", env=other)
     target = yester.fresh("restored")
@@ -120,7 +120,7 @@ def test_who_wants_something_back_gets_it_from_a_replica_when_the_first_is_gone(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment_a_replica_is_whole_and_the_next_copy_goes_on(pair, seed):
-    yester, source, replica, _ = pair
+    yester, source, replica, env = pair
     chance = random.Random(seed)
     names = []
     for i in range(3):
@@ -130,9 +130,30 @@ def test_killed_at_any_moment_a_replica_is_whole_and_the_next_copy_goes_on(pair,
     time.sleep(chance.uniform(0, 0.15))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    probe = yester.run("--json", "list", env={"YESTER_REPO": str(replica)}, rc=(0, 10))
+    other = {**env, "YESTER_REPO": str(replica)}
+    probe = yester.run("--json", "list", env=other, rc=(0, 10))
     if probe.rc == 0:
-        yester.run("verify", "--data", env={"YESTER_REPO": str(replica)})
+        assert "gone" not in yester.run("verify", "--data", env=other).errors  # what is late is not lost
     yester.run("copy", "--to", replica)
     assert objects(replica) == objects(yester.repo)
-    check(yester, replica, names, source)
+    check(yester, replica, names, source, env)
+
+
+def test_what_a_prune_moved_is_found_in_the_replica_too(pair):
+    yester, source, replica, _ = pair
+    (source / "stays").write_bytes(os.urandom(100_000))
+    for i in range(10):
+        (source / f"goes.{i}").write_bytes(os.urandom(100_000))
+    first = yester.backup(source)
+    for path in source.glob("goes.*"):
+        path.unlink()
+    second = yester.backup(source)
+    yester.run("copy", "--to", replica)
+    yester.run("forget", first)
+    yester.run("prune", "--now")
+    assert any((yester.repo / "remap").rglob("*"))
+    yester.run("copy", "--to", replica)
+    check(yester, replica, [second], source)
+    yester.run("prune", "--now", env={"YESTER_REPO": str(replica)})
+    check(yester, replica, [second], source)
+    assert sum(map(len, objects(replica).values())) < 1.1 * sum(map(len, objects(yester.repo).values()))

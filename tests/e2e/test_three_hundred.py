@@ -41,9 +41,11 @@ class Many:
         (self.directory(d) / f"file{f:02}").write_text(text)
 
     def change(self, shot):
-        """CHANGED files in fifty directories, another fifty each time."""
+        """CHANGED files in fifty directories: most in the same ones each time, which leaves archives of which a
+        little is needed, some in others, which leaves archives of which much is."""
         for i in range(CHANGED):
-            self.write((shot * 50 + i // 10) % DIRECTORIES, i % 10, shot)
+            same = i < CHANGED * 4 // 5
+            self.write(900 + i // 10 if same else (shot * 50 + i // 10) % 900, 10 + i % 10 if same else i % 10, shot)
         if shot % 20 == 0:  # the same one comes along for sure
             self.write(7, 77, shot)
             self.versions += 1
