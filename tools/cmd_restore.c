@@ -11,13 +11,15 @@
 #include "fs/extract.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/loading.h"
 #include "tools/meter.h"
 #include "tools/output.h"
 #include "tools/session.h"
 
 static const struct option_spec options[] = {
     {"target", 0, "DIR", "where to; / is the place it came from"},
-    {"type", 't', "TYPE,…", "only these types (files,config)"},
+    {"type", 't', "TYPE,…", "only these types (files, config, database)"},
+    {"into", 0, "NAME", "load a database under this name, a table into this schema"},
     {"overwrite", 0, "WHEN", "if-changed (default), always, never"},
     {"delete", 0, NULL, "remove what the snapshot does not have; on / this needs --yes"},
     {"include", 0, "PATTERN", "only what matches, as in .gitignore; repeatable"},
@@ -42,6 +44,7 @@ struct recovery {
     const char **includes, **excludes;
     const char *target;
     char *root; /* where it really is */
+    bool whole; /* everything onto the running system, databases included */
 };
 
 static void recovery_clear(struct recovery *recovery)
@@ -93,8 +96,10 @@ static int prepare_root(struct recovery *recovery, struct err *err)
     recovery->root = realpath(recovery->target, NULL);
     if (!recovery->root || strcmp(recovery->root, "/") != 0)
         return 0;
-    /* A database's files have no place on a running system. */
-    if (recovery->how.types == 0 && recovery->how.path_count == 0 && !recovery->how.content_path)
+    /* A database's files have no place on a running system: its server takes them. */
+    recovery->whole =
+        recovery->how.types == 0 && recovery->how.path_count == 0 && !recovery->how.content_path;
+    if (recovery->whole)
         recovery->how.types = 1 << TYPE_FILES | 1 << TYPE_CONFIG;
     recovery->how.keep = (const char *const *)keep->at;
     recovery->how.keep_count = keep->count;
@@ -215,6 +220,69 @@ static void print_summary(const struct recovery *recovery, int64_t took_ns)
                      "have to be installed again");
 }
 
+/* Without --target: databases, or tables, into the server. */
+static bool is_loading(const struct recovery *recovery)
+{
+    static const char top[] = "database";
+    struct app *app = recovery->app;
+    const char *path = recovery->name.path ? recovery->name.path : app_argument(app, 1);
+    const char *type = app_text(app, "type");
+    bool below = path && strncmp(path, top, strlen(top)) == 0 &&
+                 (!path[strlen(top)] || path[strlen(top)] == '/');
+
+    if (app_text(app, "target"))
+        return false;
+    return app_text(app, "into") || below || (!path && type && strcmp(type, top) == 0);
+}
+
+static int check_loading(const struct recovery *recovery, struct err *err)
+{
+    struct app *app = recovery->app;
+    static const char *const not_with[] = {"delete",     "include",   "exclude",
+                                           "no-special", "no-setuid", "verify"};
+
+    if (app->options.argument_count > (recovery->name.path ? 1 : 2))
+        return err_set(err, ERR_USAGE, "one PATH at a time is loaded");
+    for (size_t i = 0; i < sizeof(not_with) / sizeof(not_with[0]); i++)
+        if (options_count(&app->options, not_with[i]) > 0)
+            return err_set(err, ERR_USAGE, "--%s is for files: it needs --target", not_with[i]);
+    return 0;
+}
+
+static int load(struct recovery *recovery, struct err *err)
+{
+    struct app *app = recovery->app;
+    const char *path = recovery->name.path ? recovery->name.path : app_argument(app, 1);
+    struct loading_request request = {
+        .selection = &recovery->selection,
+        .path = path && strchr(path, '/') && *(strchr(path, '/') + 1) ? path : NULL,
+        .into = app_text(app, "into"),
+        .dry_run = app_flag(app, "dry-run"),
+        .progress = &recovery->progress,
+    };
+    enum extract_overwrite overwrite;
+
+    int r = parse_overwrite(app_text(app, "overwrite"), &overwrite, err);
+    if (r == 0)
+        r = check_loading(recovery, err);
+    request.replace = overwrite == OVERWRITE_ALWAYS;
+    if (r == 0)
+        r = session_open(app, SESSION_SNAPSHOTS, &recovery->session, err);
+    if (r == 0)
+        r = session_blocks(&recovery->session, LOOK_CACHE, err);
+    if (r == 0)
+        r = session_select(app, &recovery->session, recovery->name.snapshot, 1 << TYPE_DATABASE,
+                           app_text(app, "before"), &recovery->selection, err);
+    if (r == 0)
+        r = meter_start(&recovery->progress, app->quiet, err);
+    if (r < 0)
+        return r;
+    name_sources(recovery);
+    r = loading_run(app, &recovery->session, &request, err);
+    meter_stop();
+    return r;
+}
+
 static int work(struct recovery *recovery, struct err *err)
 {
     int64_t started = clock_monotonic_ns();
@@ -232,16 +300,42 @@ static int work(struct recovery *recovery, struct err *err)
     return r;
 }
 
+/* What stands against the databases is known before the first file is written. */
+static int work_whole(struct recovery *recovery, struct err *err)
+{
+    struct app *app = recovery->app;
+    struct loading_request request = {
+        .selection = &recovery->selection,
+        .replace = recovery->how.overwrite == OVERWRITE_ALWAYS,
+        .dry_run = recovery->how.dry_run,
+        .check_only = true,
+        .progress = &recovery->progress,
+    };
+    bool loads = loading_is_possible(&recovery->session, &recovery->selection);
+    int r = loads ? loading_run(app, &recovery->session, &request, err) : 0;
+
+    if (r < 0)
+        app_hint(app, "--type files,config leaves the database out");
+    if (r == 0)
+        r = work(recovery, err);
+    request.check_only = false;
+    return r < 0 || !loads ? r : loading_run(app, &recovery->session, &request, err);
+}
+
 static int run(struct app *app, struct err *err)
 {
     CLEANUP(recovery_clear) struct recovery recovery = {.app = app};
     int r;
 
-    recovery.target = app_text(app, "target");
-    if (!recovery.target || !recovery.target[0])
-        return err_set(err, ERR_USAGE, "restore needs --target DIR (/ is where it came from)");
     signal(SIGPIPE, SIG_IGN);
     r = snapshot_path_parse(app_argument(app, 0), &recovery.name, err);
+    if (r == 0 && is_loading(&recovery))
+        return load(&recovery, err);
+    recovery.target = app_text(app, "target");
+    if (r == 0 && (!recovery.target || !recovery.target[0]))
+        r = err_set(err, ERR_USAGE, "restore needs --target DIR (/ is where it came from)");
+    if (r == 0 && app_text(app, "into"))
+        r = err_set(err, ERR_USAGE, "--into is for a database, and takes no --target");
     if (r == 0)
         r = prepare(&recovery, err);
     if (r == 0)
@@ -249,12 +343,13 @@ static int run(struct app *app, struct err *err)
     if (r == 0)
         r = session_blocks(&recovery.session, LOOK_CACHE, err);
     if (r == 0)
-        r = session_select(app, &recovery.session, recovery.name.snapshot, recovery.how.types,
-                           app_text(app, "before"), &recovery.selection, err);
+        r = session_select(app, &recovery.session, recovery.name.snapshot,
+                           recovery.whole ? 0 : recovery.how.types, app_text(app, "before"),
+                           &recovery.selection, err);
     if (r < 0)
         return r;
     name_sources(&recovery);
-    return work(&recovery, err);
+    return recovery.whole ? work_whole(&recovery, err) : work(&recovery, err);
 }
 
 const struct command command_restore = {
@@ -263,9 +358,14 @@ const struct command command_restore = {
     .summary = "recover one path, one type, or everything",
     .examples = "  yester restore latest /srv/app/.env --target /tmp/back\n"
                 "  yester restore 20260204:files/srv/app --target /srv/app --dry-run\n"
-                "  yester restore latest --target /\n",
+                "  yester restore latest --target /\n"
+                "  yester restore latest --type database --into shop_copy\n"
+                "  yester restore 20260204 database/shop/public/orders --into rescued\n",
     .details = "Files come below DIR at their absolute source paths; SNAP:PATH puts the content "
-               "of PATH straight\ninto DIR.  A restore that was interrupted goes on where it "
+               "of PATH straight\ninto DIR. Without --target a database is loaded into the server "
+               "of the settings: one that\nis there "
+               "and not empty only with --overwrite always, and then it is renamed, not dropped; a "
+               "table\ngoes into a new schema.  A restore that was interrupted goes on where it "
                "stopped.\n",
     .options = options,
     .least = 1,
