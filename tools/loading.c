@@ -92,15 +92,24 @@ static void note(void *context, const char *text)
         console_line("%s", text);
 }
 
+bool loading_is_possible(struct session *session, const struct selection *selection)
+{
+    CLEANUP(view_target_clear) struct view_target target = {0};
+    struct err err;
+
+    return selection->types[TYPE_DATABASE] &&
+           view_resolve(session->blocks, selection, TOP "globals.sql", &target, &err) == 0;
+}
+
 static int read_manifest(struct loading *loading, struct err *err)
 {
     CLEANUP(buf_clear) struct buf text = {.limit = PGLOAD_FILE_MAX + 1};
 
-    int r = pgload_read(&loading->how, "manifest.json", &text, err);
-    if (r == -ERR_NOT_FOUND)
+    if (!loading_is_possible(loading->session, loading->request->selection))
         return err_set(err, ERR_NOT_FOUND,
                        "the snapshot has no logical backup of a database; a physical one is "
                        "recovered with --data-directory");
+    int r = pgload_read(&loading->how, "manifest.json", &text, err);
     return r < 0 ? r : dbmanifest_parse((const char *)text.data, &loading->manifest, err);
 }
 
@@ -244,15 +253,6 @@ static int prepare(struct loading *loading, struct err *err)
     if (r == 0)
         r = read_manifest(loading, err);
     return r < 0 ? r : check_all(loading, err);
-}
-
-bool loading_is_possible(struct session *session, const struct selection *selection)
-{
-    CLEANUP(view_target_clear) struct view_target target = {0};
-    struct err err;
-
-    return selection->types[TYPE_DATABASE] &&
-           view_resolve(session->blocks, selection, TOP "manifest.json", &target, &err) == 0;
 }
 
 int loading_run(struct app *app, struct session *session, const struct loading_request *request,

@@ -133,6 +133,27 @@ int pgdump_list(struct dump_database *database, struct err *why)
     return r;
 }
 
+/*
+ * Names are looked up as they are now, rows as the snapshot has them: a table that was dropped and
+ * made again, emptied or rewritten between the two would come out empty.  What the catalog has in
+ * the snapshot is compared with what pg_relation_filenode() says now.
+ */
+static int check_same(struct dump_database *database, struct err *why)
+{
+    static const char sql[] =
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind = 'r' AND c.relpersistence <> 't'"
+        " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+        " AND pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode LIMIT 1";
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+
+    int r = pg_query(database->leader, sql, &rows, why);
+    if (r == 0 && pg_count(rows) > 0)
+        r = err_set(why, ERR_NOT_FOUND, "the table %s is made anew again and again",
+                    pg_text(rows, 0, 0));
+    return r;
+}
+
 int pgdump_lock(struct dump_database *database, struct err *why)
 {
     CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
@@ -148,5 +169,5 @@ int pgdump_lock(struct dump_database *database, struct err *why)
         if (r == 0)
             r = pg_run(database->leader, text_of(&sql), why);
     }
-    return r;
+    return r < 0 ? r : check_same(database, why);
 }
