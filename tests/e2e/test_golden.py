@@ -80,7 +80,7 @@ def needs_root(snapshot):
 
 
 def test_there_are_golden_repositories():
-    assert {"v1/plain", "v1/shared", "v1/types", "v1/slots", "v1/epoch", "v1/extents"} <= set(NAMES)
+    assert {"v1/plain", "v1/shared", "v1/types", "v1/slots", "v1/epoch", "v1/extents", "v1/moved"} <= set(NAMES)
     for name in NAMES:
         sizes = [p.stat().st_size for p in (TOP / name / "repo").rglob("*") if p.is_file()]
         assert 0 < sum(sizes) < 200 * 1024

@@ -345,8 +345,32 @@ def make_extents(m):
     m.finish(["key"])
 
 
+def make_moved(m):
+    """What a compaction left: content and directories are found through a remap."""
+    m.key("key")
+    m.run("init")
+    for i in range(40):
+        put(f"kept/{i}", pages(m.rnd, 1) + b"%d" % i)
+        put(f"gone/{i}", m.rnd.randbytes(9000))
+    for i in range(4000):
+        put(f"gone too/{i}")
+    put("big", pages(m.rnd, 60))
+    os.link(SOURCE / "big", SOURCE / "big too")
+    m.backup()
+    first, m.before = next(iter(m.snapshots)), {}
+    for name in ("gone", "gone too"):
+        shutil.rmtree(SOURCE / name)
+    put("new", b"of the second snapshot")
+    m.backup()
+    m.snapshots.pop(first)
+    m.run("forget", first)
+    m.run("prune", "--now", "--compact", "90%")
+    assert list((m.out / "repo/remap").iterdir()), "nothing was moved"
+    m.finish(["key"])
+
+
 MAKERS = {"plain": make_plain, "shared": make_shared, "types": make_types, "slots": make_slots, "epoch": make_epoch,
-          "extents": make_extents}
+          "extents": make_extents, "moved": make_moved}
 
 
 def main(argv):

@@ -5,8 +5,8 @@ from format_keys import derive
 from formatbytes import KIB, MIB, Cursor, need, padded, padme, unpack
 from formatkeys import unseal
 
-DATA, META, ROOT, INDEX, NOTE = 1, 2, 3, 4, 9
-FOLDERS = {DATA: "data", META: "meta", INDEX: "index"}
+DATA, META, ROOT, INDEX, REMAP, NOTE = 1, 2, 3, 4, 5, 9
+FOLDERS = {DATA: "data", META: "meta", INDEX: "index", REMAP: "remap"}
 BLOCK, CHUNKS, TOC, TRAILER, PADDING = 1, 2, 3, 4, 5
 HEADER_SIZE, TRAILER_SIZE, TAG = 192, 256, 16
 SECTION_MOST = 4 * MIB
@@ -131,7 +131,7 @@ class Archive:
         return out
 
     def whole(self):
-        """The raw space of an archive without gaps (root, index, note)."""
+        """The raw space of an archive without gaps (root, index, remap, note)."""
         need(self.blocks[0][0] == 0 and self.raw_end == sum(b[1] for b in self.blocks), self.name, "has gaps")
         return b"".join(self.block(i) for i in range(self.count))
 

@@ -2,7 +2,7 @@
 import struct
 
 import blake3
-from formatarchive import DATA, FOLDERS, META
+from formatarchive import DATA, FOLDERS, INDEX, META
 from formatbytes import DIRECTORY, FILE, KIB, Cursor, Damaged, content_digest, need
 from formatrepo import Note, Root
 
@@ -32,6 +32,10 @@ class Check:
     def run(self):
         for name in self.repo.named(("data/", "meta/", "index/", "snapshots/")):
             self.guarded(name, self.archive, name)
+        for name, why in self.repo.unread.items():
+            self.findings.append(f"{name}: {why}")
+        for remap in self.repo.remaps:
+            self.guarded(remap.name, self.remap, remap)
         for name in self.repo.named("marks/"):
             self.guarded(name, self.mark, name)
         for name in self.repo.named(("forgets/", "holds/", "releases/")):
@@ -55,12 +59,27 @@ class Check:
             need(sorted(tables) == archive.refers, "refers to other archives than it says")
             need(all(block.size <= 64 * KIB for block in blocks), "has a block of more than 64 KiB of items")
 
+    def remap(self, remap):
+        """What an entry leads to: prune deletes it when nothing needs it any more, and the entry may stay."""
+        for _, new, kind, begin, end, at in remap.entries:
+            if self.is_there(new, kind):
+                archive = self.archive_of(new, kind)
+                archive.number_at(at)
+                need(at + end - begin <= archive.raw_end, remap.name, "leads behind the end of", archive.name)
+
+    def is_there(self, archive_id, kind):
+        """One that is not may have been pruned: then nothing refers to it, or a remap says where that is now."""
+        return f"{FOLDERS[kind]}/{archive_id.hex()}" in self.repo.objects
+
+    def archive_of(self, archive_id, kind):
+        return self.repo.archive(f"{FOLDERS[kind]}/{archive_id.hex()}")
+
     def note(self, name):
         Note(self.repo.archive(name))
 
     def mark(self, name):
-        magic, version, zero, repo, _, rest = struct.unpack("<8sH6s16s8s24s", self.repo.objects[name])
-        need(magic == b"YSTRMARK" and version == 1 and repo == self.repo.id and not any(zero + rest), "is no mark")
+        magic, version, zero, repo, _, _, _, _ = struct.unpack("<8sH6s16sqQQQ", self.repo.objects[name])
+        need(magic == b"YSTRMARK" and version == 1 and repo == self.repo.id and not any(zero), "is no mark")
 
     def index(self):
         """What index archives tell is what the archives tell of themselves."""
@@ -71,7 +90,9 @@ class Check:
                 archive_id, kind, size = c.fixed("32sB") + (c.varint(),)
                 toc, chunks = c.string(), c.string()
                 need(kind in (DATA, META), name, "tells of an archive of kind", kind)
-                other = self.repo.archive(f"{'data' if kind == DATA else 'meta'}/{archive_id.hex()}")
+                if not self.is_there(archive_id, kind):
+                    continue
+                other = self.archive_of(archive_id, kind)
                 need(size == len(other.data) and toc == other.toc and chunks == other.chunk_bytes,
                      name, "tells something else of", other.name)
                 self.indexed[archive_id] = name
@@ -79,8 +100,10 @@ class Check:
     def snapshot(self, name):
         root = Root(self.repo.archive(name))
         for archive_id, kind, size in root.archives:
-            need(kind in FOLDERS, "wrote an archive of kind", kind)
-            other = self.repo.archive(f"{FOLDERS[kind]}/{archive_id.hex()}")
+            need(kind in (DATA, META, INDEX), "wrote an archive of kind", kind)
+            if not self.is_there(archive_id, kind):
+                continue
+            other = self.archive_of(archive_id, kind)
             need(len(other.data) == size, other.name, "has another size than the root tells")
             need(kind not in (DATA, META) or archive_id in self.indexed, other.name, "stands in no index archive")
         for t in root.types:

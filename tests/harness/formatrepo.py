@@ -6,11 +6,12 @@ import struct
 from formatarchive import Archive
 from formatbytes import KIB, Chunker, Cursor, Damaged, need
 from formatkeys import Keys
+from formatremap import Moves, Remap
 from formattree import Tree
 
 SNAPSHOT_TYPES = {1: "files", 2: "config", 3: "database"}
 NO_DIRECTORY = 2 ** 32 - 1
-NAMES = re.compile(r"repository|keys/slot/[0-9a-f]{32}|keys/epoch/\d{8}\.\d{8}|(data|meta|index|marks)/[0-9a-f]{64}"
+NAMES = re.compile(r"repository|keys/slot/[0-9a-f]{32}|keys/epoch/\d{8}\.\d{8}|(data|meta|index|remap|marks)/[0-9a-f]{64}"
                    r"|snapshots/[^/]+/\d{8}|claims/[^/]+/[0-9a-f]{64}|forgets/[^/.]+\.\d{8}"
                    r"|(holds|releases)/[^/.]+\.[0-9a-f]{32}")
 FORGOTTEN, NOT_FORGOTTEN, HELD, RELEASED = 1, 2, 3, 4
@@ -89,13 +90,24 @@ class Repository:
         self.keys = Keys(keys, self.id, text)
         need(self.keys.algorithm == self.algorithm == 1, "the id algorithm is another one in the epoch")
         self.open, self.chunker = {}, Chunker(self.keys.gear_key)
-        self.tree = Tree(self.archive)
+        self.remaps, self.unread = [], {}
+        for name in self.named("remap/"):
+            self.read_remap(name)
+        self.moves = Moves(self.remaps)
+        self.tree = Tree(self.archive, self.moves)
 
     def header(self, data):
         need(len(data) == 64, "there is no repository here")
         magic, version, self.algorithm, zero, flags, self.id, self.made, rest = struct.unpack("<8sHBBI16sQ24s", data)
         need(magic == b"YSTRREPO" and version == 1 and zero == 0 and flags == 0 and not any(rest),
              "the repository is of another version")
+
+    def read_remap(self, name):
+        """What one that is damaged says is lost; check tells."""
+        try:
+            self.remaps.append(Remap(self.archive(name)))
+        except Damaged as e:
+            self.unread[name] = str(e)
 
     def named(self, prefix):
         return sorted(n for n in self.objects if n.startswith(prefix))

@@ -214,10 +214,10 @@ def parse_xattrs(data):
 
 
 class Tree:
-    """Directories and files by place; ARCHIVES(name) gives an Archive or raises."""
+    """Directories and files by place, wherever MOVES say that it is; ARCHIVES(name) gives an Archive or raises."""
 
-    def __init__(self, archives):
-        self.archives, self.blocks = archives, {}
+    def __init__(self, archives, moves):
+        self.archives, self.moves, self.blocks = archives, moves, {}
 
     def archive(self, archive_id, kind):
         return self.archives(f"{FOLDERS[kind]}/{archive_id.hex()}")
@@ -229,10 +229,19 @@ class Tree:
         return self.blocks[key]
 
     def item(self, place, *kinds):
-        archive = self.archive(place[0], META)
-        found = self.block(archive, archive.number_at(place[1])).items.get(place[1])
-        need(found and found[0] in kinds, archive.name, "has no such item at", place[1])
+        archive, offset = self.moves.located(self.archive, place, META)
+        found = self.block(archive, archive.number_at(offset)).items.get(offset)
+        need(found and found[0] in kinds, archive.name, "has no such item at", offset)
         return found
+
+    def bytes_at(self, place, count):
+        """Bytes that lay together once."""
+        out = b""
+        while len(out) < count:
+            archive, offset = self.moves.located(self.archive, (place[0], place[1] + len(out)), DATA)
+            begin, length, _, _ = archive.blocks[archive.number_at(offset)]
+            out += archive.read(offset, min(begin + length - offset, count - len(out)))
+        return out
 
     def leaves(self, place, count):
         """The leaves of a directory: lists of records, in order."""
@@ -300,7 +309,7 @@ class Tree:
             if hole:
                 yield hole
                 hole = 0
-            data += self.archive(extent.archive, DATA).read(extent.offset, extent.length)
+            data += self.bytes_at((extent.archive, extent.offset), extent.length)
         if data or hole:
             yield data or hole
 
