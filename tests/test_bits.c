@@ -21,6 +21,7 @@
 #include "backup/job/baseline.h"
 #include "backup/job/treewalk.h"
 #include "backup/job/verify.h"
+#include "tests/harness/compacting.h"
 #include "tests/harness/temprepo.h"
 
 enum { OBJECTS_MAX = 64, SNAPSHOTS = 2, CONTENT_MAX = 4 << 20, CACHE = 16 << 20 };
@@ -142,6 +143,25 @@ static void shell(const char *directory, const char *command)
     assert_true(system(line) == 0);
 }
 
+/* Content and directories of the first snapshot are found through a remap. */
+static void compact_first(const struct root *root)
+{
+    const struct compacting how = {.repo = temp.repo};
+    struct remap_object *remaps;
+    char name[OBJECT_NAME_SIZE];
+    size_t count;
+
+    compact(&how, root, ARCHIVE_DATA);
+    compact(&how, root, ARCHIVE_METADATA);
+    assert_int_equal(remap_objects(temp.repo, &remaps, &count, &err), 0);
+    for (size_t i = 0; i < count; i++) {
+        repo_object_name(ARCHIVE_REMAP, &remaps[i].id, name);
+        if (remaps[i].superseded)
+            assert_int_equal(store_remove(temp.repo->store, name, &err), 0);
+    }
+    free(remaps);
+}
+
 static void make_repository(void)
 {
     char directory[] = "/tmp/test_bits_XXXXXX", remove[64];
@@ -159,6 +179,7 @@ static void make_repository(void)
     change_epoch();
     shell(directory, "echo more > c/more && rm a/7");
     back_up(directory, &first.root, &second);
+    compact_first(&first.root);
     memcpy(snapshots[0], first.root.name, SNAPSHOT_NAME_SIZE);
     memcpy(snapshots[1], second.root.name, SNAPSHOT_NAME_SIZE);
     backup_result_clear(&first);
@@ -192,8 +213,8 @@ static void load_all(void)
 {
     char folder[64];
 
-    for (const char *const *at =
-             (const char *const[]){"", "keys/slot", "keys/epoch", "data", "meta", "index", NULL};
+    for (const char *const *at = (const char *const[]){"", "keys/slot", "keys/epoch", "data",
+                                                       "meta", "index", "remap", NULL};
          *at; at++)
         load_objects(*at);
     for (size_t i = 0; i < SNAPSHOTS; i++) {
