@@ -10,11 +10,9 @@
 #include "backup/base/hex.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/keys.h"
 #include "tools/output.h"
-#include "tools/secret.h"
 #include "tools/session.h"
-
-enum { SHORT_ID = 8, SHORTEST_PREFIX = 2 };
 
 static const struct option_spec no_options[] = {{0}};
 
@@ -28,18 +26,13 @@ static const struct option_spec add_options[] = {
 
 static const struct option_spec change_options[] = {OPTION_DRY_RUN, {0}};
 
-static const char *kind_of(const struct slot_info *slot)
-{
-    return slot->kdf == SLOT_KDF_SCRYPT ? "passphrase" : "key";
-}
-
 static void print_slot(const struct slot_info *slot, bool own)
 {
     char id[2 * SLOT_ID_SIZE + 1], made[CLOCK_TEXT_SIZE];
 
     hex_encode(slot->id, SLOT_ID_SIZE, id);
     clock_format_local(slot->made_ns, made);
-    printf("%.*s  %-10s  %s  %s%s\n", SHORT_ID, id, kind_of(slot), made, slot->label,
+    printf("%.*s  %-10s  %s  %s%s\n", SLOT_ID_SHORT, id, keys_kind(slot), made, slot->label,
            own ? "  (in use)" : "");
 }
 
@@ -50,7 +43,7 @@ static struct json_object *slot_json(const struct slot_info *slot, bool own)
 
     hex_encode(slot->id, SLOT_ID_SIZE, id);
     json_object_object_add(object, "id", json_object_new_string(id));
-    json_object_object_add(object, "kind", json_object_new_string(kind_of(slot)));
+    json_object_object_add(object, "kind", json_object_new_string(keys_kind(slot)));
     json_object_object_add(object, "made", output_json_time(slot->made_ns));
     json_object_object_add(object, "label", output_json_text(slot->label, strlen(slot->label)));
     json_object_object_add(object, "in_use", json_object_new_boolean(own));
@@ -84,70 +77,27 @@ static int run_list(struct app *app, struct err *err)
     return 0;
 }
 
-static int new_secret(struct app *app, struct secret *out, char *from, size_t size, struct err *err)
-{
-    const char *file = app_text(app, "new-key-file");
-    const char *command = app_text(app, "new-key-command");
-
-    if (file && command)
-        return err_set(err, ERR_USAGE, "--new-key-file and --new-key-command exclude each other");
-    (void)snprintf(from, size, "%s", file ? file : command ? "command" : "passphrase");
-    if (file)
-        return secret_from_file(file, out, err);
-    if (command)
-        return secret_from_command(command, out, err);
-    int r = secret_from_terminal("Passphrase to add: ", true, out, err);
-    if (r < 0 && r != -ERR_USAGE)
-        app_hint(app, "without a terminal, give --new-key-file or --new-key-command");
-    return r;
-}
-
 static int run_add(struct app *app, struct err *err)
 {
     CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     CLEANUP(secret_clear) struct secret secret = {0};
+    CLEANUP(keyring_freep) struct keyring *opened = NULL;
     const char *label = app_text(app, "label");
     char from[SLOT_LABEL_MAX + 1];
     int r = session_open(app, SESSION_REPOSITORY, &session, err);
 
     if (r == 0)
-        r = new_secret(app, &secret, from, sizeof(from), err);
+        r = keys_new_secret(app, "Passphrase to add: ", &secret, from, err);
     if (r < 0)
         return r;
     if (app_flag(app, "dry-run")) {
         console_say("would let one more key in");
         return 0;
     }
-    struct key_objects objects = repo_key_objects(session.repo->store);
-    r = keyring_add(session.repo->keyring, &objects, &secret, label ? label : from, err);
+    r = keys_let_in(session.repo, &secret, label ? label : from, &opened, err);
     if (r == 0 && !app->quiet)
         console_line("the new key opens this repository from now on");
     return r;
-}
-
-/* The one slot whose id begins so. */
-static int find_slot(const struct keyring *keyring, const char *prefix, struct slot_info *out,
-                     struct err *err)
-{
-    size_t found = 0;
-    size_t size = strlen(prefix);
-    struct slot_info slot;
-
-    for (size_t i = 0; i < keyring_slots(keyring); i++) {
-        char id[2 * SLOT_ID_SIZE + 1];
-
-        keyring_slot(keyring, i, &slot);
-        hex_encode(slot.id, SLOT_ID_SIZE, id);
-        if (size < SHORTEST_PREFIX || strncmp(id, prefix, size) != 0)
-            continue;
-        *out = slot;
-        found++;
-    }
-    if (found == 0)
-        return err_set(err, ERR_USAGE, "no key has the id %.40s", prefix);
-    if (found > 1)
-        return err_set(err, ERR_USAGE, "%zu keys have an id that begins with %.40s", found, prefix);
-    return 0;
 }
 
 static int run_remove(struct app *app, struct err *err)
@@ -157,14 +107,11 @@ static int run_remove(struct app *app, struct err *err)
     int r = session_open(app, SESSION_REPOSITORY, &session, err);
 
     if (r == 0)
-        r = find_slot(session.repo->keyring, app_argument(app, 0), &slot, err);
-    if (r < 0) {
-        if (r == -ERR_USAGE && session.repo)
-            app_hint(app, "`yester key list` shows the ids");
+        r = keys_find(app, session.repo->keyring, app_argument(app, 0), &slot, err);
+    if (r < 0)
         return r;
-    }
     if (app_flag(app, "dry-run")) {
-        console_say("would remove the %s \"%s\"", kind_of(&slot), slot.label);
+        console_say("would remove the %s \"%s\"", keys_kind(&slot), slot.label);
         return 0;
     }
     struct key_objects objects = repo_key_objects(session.repo->store);
@@ -178,8 +125,6 @@ static int run_remove(struct app *app, struct err *err)
 
 static void tell_epoch(const struct app *app, const struct keyring *keyring)
 {
-    char slots[OUTPUT_SIZE];
-
     if (app->json) {
         struct json_object *object = json_object_new_object();
 
@@ -191,8 +136,9 @@ static void tell_epoch(const struct app *app, const struct keyring *keyring)
     }
     if (app->quiet)
         return;
-    console_line("epoch %u: what is written from now on has a new master key, which %s opens",
-                 keyring_epoch(keyring), output_count(keyring_slots(keyring), "key", slots));
+    console_line("epoch %u has begun: what is written from now on has a new master key; keys that "
+                 "open it: %zu",
+                 keyring_epoch(keyring), keyring_slots(keyring));
 }
 
 static int run_rotate(struct app *app, struct err *err)

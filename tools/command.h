@@ -85,6 +85,8 @@ extern const struct command command_key_list;
 extern const struct command command_key_add;
 extern const struct command command_key_remove;
 extern const struct command command_key_rotate;
+extern const struct command command_key_passwd;
+extern const struct command command_key_export;
 extern const struct command command_catalog_rebuild;
 extern const struct command command_wal_receive;
 extern const struct command command_wal_push;

@@ -123,14 +123,15 @@ static int ask(int terminal, const char *prompt, char *line, size_t *out_size, s
         return err_sys(err, "terminal");
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
-    int r = io_write_full(terminal, prompt, strlen(prompt), err);
-    if (r < 0)
-        return r;
+    /* Before it asks: what is typed as soon as the question is there is neither shown nor lost. */
     if (tcsetattr(terminal, TCSAFLUSH, &hidden) < 0)
         return err_sys(err, "terminal");
-    ssize_t got = read_interruptibly(terminal, line);
+    int r = io_write_full(terminal, prompt, strlen(prompt), err);
+    ssize_t got = r == 0 ? read_interruptibly(terminal, line) : 0;
     int cause = errno;
     (void)tcsetattr(terminal, TCSAFLUSH, &shown);
+    if (r < 0)
+        return r;
     (void)io_write_full(terminal, "\n", 1, err);
     errno = cause;
     if (got < 0)

@@ -65,22 +65,21 @@ static int find_store(struct app *app, struct store **out, struct err *err)
     return 0;
 }
 
-static int open_repo(struct app *app, struct repo **out, struct err *err)
+static int open_repo(struct app *app, struct secret *secret, struct repo **out, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
-    CLEANUP(secret_clear) struct secret secret = {0};
     char from[SECRET_FROM_SIZE];
     int r = find_store(app, &store, err);
 
     if (r < 0)
         return r;
-    r = secret_find(&app->config, false, &secret, from, err);
+    r = secret_find(&app->config, false, secret, from, err);
     if (r < 0 && r != -ERR_CANCELLED)
         app_hint(app, "give the key by --key-file, YESTER_KEY_FILE, YESTER_KEY_COMMAND or "
                       "BACKUP_ENCRYPTION_KEY, or in the settings");
     if (r < 0)
         return r;
-    r = repo_open(STEAL(store), &secret, 1, out, err);
+    r = repo_open(STEAL(store), secret, 1, out, err);
     if (r == -ERR_WRONG_KEY)
         app_hint(app, "the key came from: %.140s; is it this repository's?", from);
     return r;
@@ -152,12 +151,19 @@ static int take_lock(struct session *session, struct err *err)
     return r == -ERR_BUSY ? err_context(err, "gave up waiting") : r;
 }
 
+int session_open_secret(struct app *app, struct secret *secret, struct session *out,
+                        struct err *err)
+{
+    int r = open_repo(app, secret, &out->repo, err);
+
+    return r == 0 && out->locked != LOCK_NONE ? take_lock(out, err) : r;
+}
+
 int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err)
 {
-    int r = open_repo(app, &out->repo, err);
+    CLEANUP(secret_clear) struct secret secret = {0};
+    int r = session_open_secret(app, &secret, out, err);
 
-    if (r == 0 && out->locked != LOCK_NONE)
-        r = take_lock(out, err);
     if (r == 0 && depth > SESSION_REPOSITORY)
         r = open_catalog(app, out, depth, err);
     if (r == 0 && depth > SESSION_CATALOG)

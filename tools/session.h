@@ -22,6 +22,7 @@ struct blocks;
 struct catalog;
 struct err;
 struct repo;
+struct secret;
 struct store;
 struct store_lock;
 
@@ -51,6 +52,10 @@ struct session {
 };
 
 int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err);
+/* Only the repository, and the secret that opened it; the caller clears that also after a failure.
+ */
+int session_open_secret(struct app *app, struct secret *secret, struct session *out,
+                        struct err *err);
 /* The decoded content of the repository, with a cache of this size. */
 int session_blocks(struct session *session, size_t cache_bytes, struct err *err);
 void session_close(struct session *session);

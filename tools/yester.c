@@ -31,13 +31,21 @@ static const struct option_spec global_options[] = {
 };
 
 static const struct command *const commands[] = {
-    &command_init,        &command_backup,     &command_list,       &command_stats,
-    &command_ls,          &command_cat,        &command_diff,       &command_find,
-    &command_history,     &command_mount,      &command_umount,     &command_restore,
-    &command_verify,      &command_forget,     &command_unforget,   &command_hold,
-    &command_release,     &command_prune,      &command_status,     &command_key_list,
-    &command_key_add,     &command_key_remove, &command_key_rotate, &command_catalog_rebuild,
-    &command_config,      &command_copy,       &command_wal_push,   &command_wal_fetch,
+    &command_init,        &command_backup,
+    &command_list,        &command_stats,
+    &command_ls,          &command_cat,
+    &command_diff,        &command_find,
+    &command_history,     &command_mount,
+    &command_umount,      &command_restore,
+    &command_verify,      &command_forget,
+    &command_unforget,    &command_hold,
+    &command_release,     &command_prune,
+    &command_status,      &command_key_list,
+    &command_key_add,     &command_key_remove,
+    &command_key_rotate,  &command_key_passwd,
+    &command_key_export,  &command_catalog_rebuild,
+    &command_config,      &command_copy,
+    &command_wal_push,    &command_wal_fetch,
     &command_wal_receive,
 };
 

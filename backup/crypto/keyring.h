@@ -23,6 +23,7 @@ struct err;
 struct keyring;
 
 enum { REPO_ID_SIZE = 16, SLOT_ID_SIZE = 16, MASTER_KEY_SIZE = 32, SLOT_LABEL_MAX = 255 };
+enum { SECRET_TEXT_SIZE = 45 }; /* base64 of 32 bytes, and a NUL */
 
 enum slot_kdf { SLOT_KDF_HKDF = 1, SLOT_KDF_SCRYPT = 2 };
 
@@ -55,6 +56,10 @@ struct slot_info {
 
 /* Text as docs/format.md reads it; an empty one is ERR_USAGE. */
 int secret_parse(const char *text, size_t count, struct secret *out, struct err *err);
+/* 32 new bytes. */
+int secret_random(struct secret *out, struct err *err);
+/* The text of a secret of 32 bytes. */
+void secret_text(const struct secret *secret, char out[SECRET_TEXT_SIZE]);
 void secret_clear(struct secret *secret);
 
 /* Makes the first slot and epoch 1. */

@@ -1,10 +1,13 @@
 """The keys that open a repository: added, removed, given as a file, a command, a passphrase."""
 import base64
+import contextlib
 import os
+import pty
+import select
 
 import pytest
 
-from conftest import Yester, same, same_on_mount, wait_for
+from conftest import PATIENCE, Yester, same, same_on_mount, wait_for
 
 
 def with_key(path):
@@ -69,6 +72,65 @@ def test_a_mount_goes_on_through_a_rotation(yester, tree):
         after = yester.backup(tree)
         wait_for(lambda: (mount.path / after / "files").exists(), "the new snapshot", 5)
         same_on_mount(tree, mount.tree(after, tree))
+
+
+@pytest.mark.quick
+def test_a_changed_key_opens_everything_and_the_old_one_nothing_any_more(yester, tree):
+    yester.backup(tree)
+    second = second_key(yester)
+    assert "would" in yester.run("key", "passwd", "--dry-run", "--new-key-file", second).errors
+    yester.run("list", rc=12, env=with_key(second))
+    told = yester.run("--json", "key", "passwd", "--new-key-file", second, "--label", "the second").json()
+    yester.run("list", rc=12)
+    row, = yester.run("--json", "key", "list", env=with_key(second)).json()
+    assert row["id"] == told["id"] and row["label"] == "the second" and told["epoch"] == 2
+    same(tree, yester.restored(tree, env=with_key(second)))
+
+
+def test_a_key_is_not_changed_into_itself(yester):
+    yester.run("key", "passwd", "--new-key-file", yester.key, rc=2)
+    yester.run("list")
+
+
+def test_an_interrupted_change_is_finished_by_doing_it_again(yester):
+    second = second_key(yester)
+    yester.run("key", "add", "--new-key-file", second)
+    yester.run("key", "passwd", "--new-key-file", second)
+    assert len(yester.run("--json", "key", "list", env=with_key(second)).json()) == 1
+    yester.run("list", rc=12)
+
+
+def on_a_terminal(yester, *args, answers, env):
+    """Run it with a terminal of its own that gives ANSWERS to what it asks; returns (exit status, what was shown)."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(yester.program, yester.command(*args), {**yester.env, **env})
+    shown = b""
+    for answer in answers:
+        while not shown.endswith(b": "):
+            assert select.select([terminal], [], [], PATIENCE)[0], shown
+            shown += os.read(terminal, 1024)
+        os.write(terminal, answer + b"\n")
+        shown += b"\n"
+    with contextlib.suppress(OSError):
+        while more := os.read(terminal, 1024):
+            shown += more
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+
+def test_a_passphrase_is_changed_on_the_terminal(work, tree):
+    y = Yester(work)
+    old, new = {"BACKUP_ENCRYPTION_KEY": "swordfish"}, {"BACKUP_ENCRYPTION_KEY": "marmalade"}
+    y.env["YESTER_KEY_FILE"] = ""
+    y.run("init", env=old)
+    y.backup(tree, env=old)
+    status, shown = on_a_terminal(y, "key", "passwd", answers=[b"marmalade", b"another"], env=old)
+    assert status == 2 and b"differ" in shown and b"marmalade" not in shown
+    status, shown = on_a_terminal(y, "key", "passwd", env={}, answers=[b"swordfish", b"marmalade", b"marmalade"])
+    assert status == 0 and b"swordfish" not in shown and b"marmalade" not in shown
+    y.run("list", rc=12, env=old)
+    same(tree, y.restored(tree, env=new))
 
 
 def test_the_last_key_cannot_be_removed(yester):

@@ -2,6 +2,8 @@
 
 A sample of the calls in an ordinary run, every one with --long.  test_kill.py kills at random moments.
 """
+import shutil
+
 import pytest
 
 from conftest import below, same
@@ -128,6 +130,25 @@ def test_rotating_killed_at_a_call_leaves_every_key_working(world, when, most):
         is_whole(trial, where)
         assert rotate(trial).rc == 0, where
         is_whole(trial, f"{where}, then rotated")
+
+
+def passwd(trial, **env):
+    return trial.yester.run("key", "passwd", "--new-key-file", other_key(trial), rc=None, env=env)
+
+
+@WHEN
+@SAMPLE
+def test_changing_a_key_killed_at_a_call_leaves_one_of_the_two_opening_everything(world, when, most):
+    for trial, where in killed(world, lambda t: t.yester.repo, when, most, passwd):
+        old = trial.yester.run("list", rc=(0, 12)).rc == 0
+        new = trial.yester.run("list", rc=(0, 12), env={"YESTER_KEY_FILE": str(other_key(trial))}).rc == 0
+        assert old or new, where
+        if old:
+            assert passwd(trial).rc == 0, where
+            trial.yester.run("list", rc=12)
+        assert len(trial.yester.run("--json", "key", "list", env={"YESTER_KEY_FILE": str(other_key(trial))}).json()) == 1
+        shutil.copy(other_key(trial), trial.yester.key)
+        is_whole(trial, where)
 
 
 @WHEN

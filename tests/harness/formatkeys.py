@@ -19,8 +19,34 @@ class WrongKey(Exception):
     pass
 
 
+RECOVERY = b"yester recovery key v1".ljust(32, b"\0")
+
+
+def recovery(text):
+    """The 32 bytes of a recovery key's lines, or None where the text is none."""
+    lines = [line.strip() for line in text.splitlines()]
+    at = [i for i, line in enumerate(lines) if line.upper() == b"YESTER RECOVERY KEY"]
+    if not at:
+        return None
+    found = b""
+    for line in lines[at[0] + 1:]:
+        number = len(found) // 8 + 1
+        if number > 4 or line[:1] not in (b"1", b"2", b"3", b"4") or line[1:2] != b":":
+            continue
+        need(line[:1] == b"%d" % number, "a recovery key", "has its lines in another order")
+        digits = line[2:].lower().translate(bytes.maketrans(b"oil", b"011"), b" \t\r-")
+        raw = bytes.fromhex(digits.decode("ascii"))
+        found += raw[:8]
+        need(len(raw) == 10 and blake3.digest(found, RECOVERY)[:2] == raw[8:], "a recovery key", "is mistyped")
+    need(len(found) == 32, "a recovery key", "is too short")
+    return found
+
+
 def secret(text):
     """(kdf, bytes) of what a key file holds or somebody typed."""
+    typed = recovery(text)
+    if typed:
+        return HKDF_KDF, typed
     stripped = text.strip()
     try:
         raw = base64.b64decode(stripped, validate=True)
