@@ -317,6 +317,38 @@ static void an_orphan_is_let_be_as_long_as_a_writer_may_be_writing(void **state)
     must_be_whole(fixture);
 }
 
+static unsigned revisions(const struct fixture *fixture, const struct root *root)
+{
+    char folder[64];
+
+    (void)snprintf(folder, sizeof(folder), "snapshots/%s", root->name);
+    return objects(fixture, folder);
+}
+
+/* Whoever looks for a free name asks for its first revision. */
+static void the_first_revision_stays_as_long_as_any(void **state)
+{
+    struct fixture *fixture = *state;
+    CLEANUP(root_clear) struct root root = {0};
+    uint64_t size;
+
+    two_snapshots(fixture);
+    assert_int_equal(root_read(fixture->temp.repo, fixture->before.name, 0, &root, &err), 0);
+    for (root.revision = 1; root.revision < 4; root.revision++)
+        assert_int_equal(root_publish(fixture->temp.repo, &root, &size, &err), 0);
+    prune(fixture);
+    assert_true(result.deleted == 2 && revisions(fixture, &root) == 2);
+    root.revision = 0;
+    assert_int_equal(root_publish(fixture->temp.repo, &root, &size, &err), -ERR_EXISTS);
+    root.revision = 3;
+    assert_int_equal(root_publish(fixture->temp.repo, &root, &size, &err), -ERR_EXISTS);
+    decide(fixture, &root, NOTE_FORGET, 0);
+    prune(fixture);
+    later(GRACE);
+    prune(fixture);
+    assert_true(result.snapshots == 1 && revisions(fixture, &root) == 0);
+}
+
 static void what_somebody_knows_to_be_alive_does_not_die(void **state)
 {
     struct fixture *fixture = *state;
@@ -372,6 +404,7 @@ int main(void)
         TEST(a_kept_directory_that_cannot_be_read_lets_nothing_go),
         TEST(damage_in_what_is_forgotten_keeps_nobody_from_pruning),
         TEST(an_orphan_is_let_be_as_long_as_a_writer_may_be_writing),
+        TEST(the_first_revision_stays_as_long_as_any),
         TEST(what_somebody_knows_to_be_alive_does_not_die),
         TEST(alone_it_frees_at_once_and_leaves_no_marks),
     };

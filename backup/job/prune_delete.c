@@ -110,21 +110,42 @@ static int remove_object(struct prune *prune, const char *name, uint64_t size, s
     return 0;
 }
 
-/* The lowest first, so that no older one ever counts. */
-static int remove_revisions(struct prune *prune, const struct roster_snapshot *snapshot,
-                            size_t count, struct err *err)
+static int remove_revision(struct prune *prune, const struct roster_snapshot *snapshot, size_t at,
+                           struct err *err)
 {
+    const struct roster_revision *revision = &snapshot->revisions[at];
     char name[OBJECT_NAME_SIZE];
+
+    (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, snapshot->name, revision->number);
+    return remove_object(prune, name, revision->size, err);
+}
+
+/* The first goes last: as long as it is there, nobody else takes the name.  The others from below,
+ * so that no older one ever counts. */
+static int remove_revisions(struct prune *prune, const struct roster_snapshot *snapshot,
+                            bool expired, struct err *err)
+{
+    size_t end = snapshot->revision_count - !expired;
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        const struct roster_revision *revision = &snapshot->revisions[i];
+    for (size_t i = 1; r == 0 && i < end; i++)
+        r = remove_revision(prune, snapshot, i, err);
+    return r < 0 || !expired ? r : remove_revision(prune, snapshot, 0, err);
+}
 
-        (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, snapshot->name,
-                       revision->number);
-        r = remove_object(prune, name, revision->size, err);
-    }
-    return r;
+/* 1: it is still the one that was looked at.  Another pruner may have been faster, and a writer
+ * whose clock went back have taken the name since. */
+static int is_still_there(struct prune *prune, const struct roster_snapshot *snapshot,
+                          struct err *err)
+{
+    CLEANUP(root_clear) struct root root = {0};
+
+    if (snapshot->damaged)
+        return 1;
+    int r = root_read(prune->repo, snapshot->name, roster_revision(snapshot), &root, err);
+    if (r == -ERR_NOT_FOUND)
+        return 0;
+    return r < 0 ? r : archive_id_equal(&root.id, &snapshot->root.id);
 }
 
 /* Roots before what only they need. */
@@ -136,8 +157,9 @@ static int remove_roots(struct prune *prune, struct err *err)
         const struct roster_snapshot *snapshot = &prune->roster.at[i];
         bool expired = prune->verdicts[i] == PRUNE_EXPIRED;
 
-        r = remove_revisions(prune, snapshot, snapshot->revision_count - !expired, err);
-        if (r < 0 || !expired)
+        int there = expired ? is_still_there(prune, snapshot, err) : 1;
+        r = there == 1 ? remove_revisions(prune, snapshot, expired, err) : there;
+        if (r < 0 || !expired || !there)
             continue;
         prune->result->snapshots++;
         prune_object(prune, idtable_find(prune->repo->ids, &snapshot->root.id))->flags = 0;
