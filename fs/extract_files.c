@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ enum {
     TASK_SPAN = 1024 * 1024,
     TASK_PIECES = 64,    /* of small files: so that no worker is the last one for long */
     GAP_MAX = 64 * 1024, /* what is not needed between two pieces is fetched up to this size */
+    WRITE_OUT_FROM = 256 * 1024,
     WORKERS_MIN = 4,
     WORKERS_MAX = 64,
 };
@@ -165,6 +167,15 @@ static int copy_piece(struct extract *x, const struct piece *piece, enum side *s
     return 0;
 }
 
+/* Large pieces are on their way to disk while others are decoded, so that the sync in the end has
+ * little left to wait for; what is small is better written out together, and then. */
+static void begin_writing_out(const struct piece *piece)
+{
+    if (piece->length >= WRITE_OUT_FROM)
+        (void)sync_file_range(piece->file->fd, (off_t)piece->offset, piece->length,
+                              SYNC_FILE_RANGE_WRITE);
+}
+
 static void work_piece(struct extract *x, const struct piece *piece)
 {
     struct outfile *file = piece->file;
@@ -177,6 +188,8 @@ static void work_piece(struct extract *x, const struct piece *piece)
             r = outfile_open(x, file, &err);
         if (r == 0)
             r = copy_piece(x, piece, &side, &err);
+        if (r == 0)
+            begin_writing_out(piece);
     }
     if (r < 0)
         outfile_fail(file, side, &err);
