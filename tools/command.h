@@ -90,6 +90,8 @@ extern const struct command command_key_export;
 extern const struct command command_catalog_rebuild;
 extern const struct command command_wal_receive;
 extern const struct command command_wal_push;
+extern const struct command command_wal_status;
+extern const struct command command_points;
 extern const struct command command_wal_fetch;
 extern const struct command command_config;
 extern const struct command command_copy;

@@ -46,7 +46,8 @@ static const struct command *const commands[] = {
     &command_key_export,  &command_catalog_rebuild,
     &command_config,      &command_copy,
     &command_wal_push,    &command_wal_fetch,
-    &command_wal_receive,
+    &command_wal_receive, &command_wal_status,
+    &command_points,
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

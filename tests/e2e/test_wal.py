@@ -324,6 +324,22 @@ def test_a_gap_is_told_and_the_receiver_goes_on_behind_it(user_yester, server):
         wait_for(lambda: confirmed(server) >= end, "the receiver behind the gap")
         assert receiver.end() == 0
     assert fetch(y, server, segments(server)[0].name)  # what there is again is there
+    status = y.run("--json", "wal", "status").json()
+    [gap] = status["gaps"]
+    missing = server.run("psql", "-Atc", f"SELECT pg_walfile_name('{gap['start']}')").stdout.strip()
+    assert number(gap["start"]) < number(gap["end"])
+    fetch(y, server, missing[:-8] + f"{int(missing[-8:], 16) + 1:08X}", rc=1)
+    assert number(status["ranges"][-1]["end"]) == end and status["server"]["behind"] == 0
+    assert status["server"]["slots"][0]["name"] == "yester"
+    assert "GAP" in y.run("wal", "status").text and "GAP" in y.run("points").text
+    # Another host, or this one without its catalog, finds the same.
+    shutil.rmtree(y.cache)
+    y.cache.mkdir(mode=0o777)
+    y.cache.chmod(0o777)
+    again = y.run("--json", "wal", "status", "--no-server").json()
+    assert again["ranges"] == status["ranges"] and again["gaps"] == status["gaps"] and again["server"] is None
+    y.run("catalog", "rebuild")
+    assert y.run("--json", "wal", "status").json()["ranges"] == status["ranges"]
 
 
 # ---- timelines and recovery ----
@@ -373,6 +389,14 @@ def test_the_receiver_follows_a_promotion_and_the_old_future_is_not_served(user_
         assert old[:fork % size] == (server.data / "pg_wal" / at_fork).read_bytes()[:fork % size]
         assert not any(old[fork % size:]), "the abandoned future"
         fetch(y, standby, f"00000001{0:08X}{fork // size + 1:08X}", rc=1)
+        # What recovery would replay: the old timeline up to the fork, then the new one.
+        commits = y.run("--json", "points", "--commits").json()
+        assert {c["timeline"] for c in commits if number(c["lsn"]) < fork} == {1}
+        assert {c["timeline"] for c in commits if number(c["lsn"]) >= fork} == {2}
+        at = {"since": f"{since >> 32:X}/{since:X}", "fork": f"{fork >> 32:X}/{fork:X}"}
+        dump = server.run("pg_waldump", "-p", server.data / "pg_wal", "-t", "1", "-s", at["since"], "-e", at["fork"]).stdout
+        dump += standby.run("pg_waldump", "-p", standby.data / "pg_wal", "-t", "2", "-s", at["fork"], check=False).stdout
+        assert [number(c["lsn"]) for c in commits] == [number(m) for m in re.findall(r"lsn: (\S+),.*desc: COMMIT", dump)]
         # Who wants the old timeline says so.
         whole = fetch(y, standby, at_fork, args=("--timeline", "1"))
         assert whole == (server.data / "pg_wal" / at_fork).read_bytes()
@@ -412,6 +436,14 @@ def test_recovery_to_a_restore_point_and_to_times_gives_exactly_the_known_state(
         # The receiver runs on: the open segment comes out of its pieces.
         with recover(y, backup, "point", recovery_target_name="third") as copy:
             assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[2][1]
+        # The same moments as positions; the server itself fails at a time behind its last commit.
+        for i in (1, 5):
+            commit = y.run("--json", "points", "--at", moments[i][0].replace(" ", "T").replace("+00", "Z")).json()
+            with recover(y, backup, f"lsn{i}", recovery_target_lsn=commit["lsn"]) as copy:
+                assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[i][1]
+        [known] = y.run("--json", "points").json()["servers"]
+        assert [p["name"] for p in known["restore_points"]] == ["third"]
+        assert "no physical backup" in y.run("points").text
         for i in (0, 1, 3, 4):
             with recover(y, backup, f"time{i}", recovery_target_time=moments[i][0]) as copy:
                 assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[i][1]
