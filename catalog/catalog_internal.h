@@ -135,6 +135,8 @@ int rows_select_strings(struct catalog *catalog, const char *text, struct string
 /* notes_sync.c, seen.c: part of sync_snapshots(). */
 int notes_sync(struct catalog *catalog, bool retry_damaged, struct err *err);
 int seen_sync_keys(struct catalog *catalog, struct err *err);
+/* Into temp.listed_wal. */
+int wal_list_locked(struct catalog *catalog, struct err *err);
 int wal_sync_locked(struct catalog *catalog, void *context, struct err *err);
 int notes_insert(struct catalog *catalog, const struct note_row *row, struct err *err);
 /* Within a transaction. */

@@ -76,6 +76,12 @@ void wal_points_clear(struct wal_points *points);
 /* Objects that do not open: "OBJECT: REASON" is told once, when they are met; here their names. */
 int wal_damaged(struct catalog *catalog, struct strings *out, struct err *err);
 
+/* Opens every object, and with `data` reads all of it; `damaged` is told each that is not as it was
+ * written, and then ERR_CORRUPT.  *out_count is how many there are. */
+int wal_check(struct catalog *catalog, bool data,
+              void (*damaged)(void *context, const char *object, const struct err *err),
+              void *context, uint64_t *out_count, struct err *err);
+
 /* What no recovery needs any more, when `oldest` is the lowest start LSN of all physical backups of
  * this server that are kept (there has to be one): segments and tails that end at or before it. */
 int wal_expired(struct catalog *catalog, uint64_t system, uint64_t oldest, struct strings *out,

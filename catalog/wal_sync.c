@@ -33,7 +33,7 @@ static int note_object(void *context, const char *name, uint64_t size, struct er
 }
 
 /* Tails first: one that becomes part of a segment meanwhile is then in the second listing. */
-static int list_wal(struct catalog *catalog, struct err *err)
+int wal_list_locked(struct catalog *catalog, struct err *err)
 {
     static const char *const prefixes[] = {"tails/", "wal/"};
     CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
@@ -212,7 +212,7 @@ int wal_sync_locked(struct catalog *catalog, void *context, struct err *err)
 
     (void)context;
     if (r == 0)
-        r = list_wal(catalog, err);
+        r = wal_list_locked(catalog, err);
     if (r == 0)
         r = remove_gone(catalog, err);
     if (r == 0)

@@ -10,6 +10,7 @@
 #include "backup/base/progress.h"
 #include "backup/job/verify.h"
 #include "catalog/catalog.h"
+#include "catalog/wal.h"
 #include "tools/command.h"
 #include "tools/console.h"
 #include "tools/meter.h"
@@ -187,13 +188,22 @@ static int check_notes(struct check *check, struct err *err)
     return catalog_check_notes(check->session.catalog, note_damaged, check, err);
 }
 
+static int check_wal(struct check *check, struct err *err)
+{
+    uint64_t count;
+
+    return wal_check(check->session.catalog, app_flag(check->app, "data"), note_damaged, check,
+                     &count, err);
+}
+
 /* Damage of one kind keeps none of the others from being told. */
 static int check_rest(struct check *check, int r, struct err *err)
 {
-    static int (*const checks[])(struct check * check, struct err * err) = {check_notes,
+    static int (*const checks[])(struct check * check, struct err * err) = {check_notes, check_wal,
                                                                             check_losses};
 
-    for (size_t i = 0; i < 2 && (r == 0 || r == -ERR_CORRUPT); i++) {
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && (r == 0 || r == -ERR_CORRUPT);
+         i++) {
         struct err later;
         int next = checks[i](check, r < 0 ? &later : err);
         r = r < 0 ? r : next;

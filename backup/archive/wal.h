@@ -115,6 +115,8 @@ void walreader_close(struct walreader *reader); /* NULL is allowed */
 void walreader_closep(struct walreader **reader);
 const struct wal_meta *walreader_meta(const struct walreader *reader);
 uint64_t walreader_size(const struct walreader *reader); /* of the object */
+/* For verify: the parts of the object that no reader of content looks at. */
+int walreader_check(const struct walreader *reader, struct err *err);
 /* Gives the content from `from` up to `to`, in pieces and in order. */
 int walreader_copy(struct walreader *reader, uint64_t from, uint64_t to,
                    int (*each)(void *context, const uint8_t *bytes, size_t count, struct err *err),

@@ -122,6 +122,13 @@ int walreader_open(struct repo *repo, const char *object, struct walreader **out
     return 0;
 }
 
+int walreader_check(const struct walreader *reader, struct err *err)
+{
+    int r = reader_check_header(reader->reader, err);
+
+    return r < 0 ? r : reader_check_padding(reader->reader, err);
+}
+
 /* The content block `number`, which begins at `at`: what of it lies from `from` up to `to`. */
 static int
 copy_block(struct walreader *reader, size_t number, uint64_t at, uint64_t from, uint64_t to,

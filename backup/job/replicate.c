@@ -22,9 +22,16 @@ enum { COPIERS = 4, WAITING = 4, PASSES_MAX = 4, HEADER_SIZE = 64 };
 /* In this order.  The header makes a repository of it, so the keys come first. */
 static const struct replica_class keys[] = {{"keys/slot/", 0}, {"keys/epoch/", 0}};
 static const struct replica_class content[] = {
-    {"data/", ARCHIVE_DATA},   {"meta/", ARCHIVE_METADATA}, {"index/", ARCHIVE_INDEX},
-    {"remap/", ARCHIVE_REMAP}, {"wal/", ARCHIVE_WAL},       {"tails/", ARCHIVE_WAL},
-    {"holds/", ARCHIVE_NOTE},  {"releases/", ARCHIVE_NOTE}, {"forgets/", ARCHIVE_NOTE},
+    {"data/", ARCHIVE_DATA},
+    {"meta/", ARCHIVE_METADATA},
+    {"index/", ARCHIVE_INDEX},
+    {"remap/", ARCHIVE_REMAP},
+    /* Pieces first: those that go meanwhile are part of a segment that is listed then. */
+    {"tails/", ARCHIVE_WAL},
+    {"wal/", ARCHIVE_WAL},
+    {"holds/", ARCHIVE_NOTE},
+    {"releases/", ARCHIVE_NOTE},
+    {"forgets/", ARCHIVE_NOTE},
 };
 static const struct replica_class snapshots = {"snapshots/", ARCHIVE_ROOT};
 static const struct replica_class header = {"repository", 0};
@@ -171,7 +178,7 @@ static void copy_one(void *argument)
             count(run, job);
         else if (r == -ERR_CORRUPT)
             tell(run, job->name, &err);
-        else
+        else if (r != -ERR_NOT_FOUND || job->class->kind != ARCHIVE_WAL)
             note_failure(run, r, &err);
     }
     free(job);
