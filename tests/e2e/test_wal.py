@@ -342,6 +342,32 @@ def test_a_gap_is_told_and_the_receiver_goes_on_behind_it(user_yester, server):
     assert y.run("--json", "wal", "status").json()["ranges"] == status["ranges"]
 
 
+def test_a_copy_brings_the_log_along_and_verify_reads_it(user_yester, server):
+    y = user_yester
+    with Receiver(y) as receiver:
+        receiver.said("receiving timeline 1")
+        server.sql("CREATE TABLE t AS SELECT generate_series(1, 50000) AS n")
+        server.switch()
+        server.sql("INSERT INTO t VALUES (1)")
+        end = number(server.lsn())
+        wait_for(lambda: confirmed(server) >= end, "the receiver")
+        y.run("copy", "--to", y.work / "replica")  # while it is written
+        assert receiver.end() == 0
+    y.run("copy", "--to", y.work / "replica")
+    y.run("verify")
+    y.run("verify", "--data")
+    replica = {"YESTER_REPO": str(y.work / "replica")}
+    original, y.env = y.env, {**y.env, **replica}
+    assert_stored(y, server, end)
+    y.env = original
+    stored = max((y.repo / "wal").iterdir(), key=lambda p: p.stat().st_size)
+    content = bytearray(stored.read_bytes())
+    content[1000] ^= 4
+    stored.chmod(0o600)
+    stored.write_bytes(content)
+    assert stored.name in y.run("verify", "--data", rc=4).errors
+
+
 # ---- timelines and recovery ----
 
 def promote_a_copy(y, server, name, port=None):
