@@ -320,7 +320,7 @@ static int open_all(struct points *points, struct err *err)
         r = wal_sync(points->session.catalog, err);
     if (r == 0)
         r = wal_ranges_find(points->session.catalog, points->system, &points->ranges, err);
-    return r < 0 ? r : walbackups_find(&points->session, &points->backups, err);
+    return r < 0 ? r : walbackups_find(&points->session, false, &points->backups, err);
 }
 
 static int run_points(struct app *app, struct err *err)

@@ -16,6 +16,7 @@
 #include "tools/meter.h"
 #include "tools/output.h"
 #include "tools/session.h"
+#include "tools/walprune.h"
 
 static const struct option_spec options[] = {
     {"now", 0, NULL, "free at once, alone in a local repository: no grace"},
@@ -209,17 +210,38 @@ static void set_up(struct pruning *pruning)
     pruning->how.progress = &pruning->progress;
 }
 
+static void count_wal(void *context, const char *object, uint64_t size)
+{
+    struct pruning *pruning = context;
+
+    pruning->result.deleted++;
+    pruning->result.freed += size;
+    tell(pruning, PRUNE_DELETE, object, size);
+}
+
+/* What is gone is gone from the catalog, too; it catches up anyhow. */
+static void catch_up(struct pruning *pruning)
+{
+    struct err err;
+
+    if (pruning->result.deleted > 0 && !pruning->how.dry_run &&
+        catalog_sync(pruning->session.catalog, true, &err) < 0)
+        console_say("catalog: %s; the next command catches up", err.text);
+}
+
 /* What was deleted is told also where the rest failed. */
 static int work(struct pruning *pruning, struct err *err)
 {
     struct app *app = pruning->app;
-    struct err later;
     int r = meter_start(&pruning->progress, app->quiet, err);
 
     if (r < 0)
         return r;
     r = prune_run(&pruning->how, &pruning->result, err);
     meter_stop();
+    catch_up(pruning);
+    if (r == 0)
+        r = walprune_run(&pruning->session, pruning->how.dry_run, count_wal, pruning, err);
     if (r == 0 || pruning->result.deleted + pruning->result.marked > 0) {
         if (app->json)
             print_json(pruning);
@@ -229,10 +251,6 @@ static int work(struct pruning *pruning, struct err *err)
     if (r < 0 && (err->cause == ENOSPC || err->cause == EDQUOT))
         app_hint(app, "what may go could not even be marked; `yester prune --now` frees without "
                       "writing");
-    /* What is gone is gone from the catalog, too; it catches up anyhow. */
-    if (pruning->result.deleted > 0 && !pruning->how.dry_run &&
-        catalog_sync(pruning->session.catalog, true, &later) < 0)
-        console_say("catalog: %s; the next command catches up", later.text);
     return r;
 }
 
@@ -277,7 +295,8 @@ const struct command command_prune = {
                "what is needed is moved, and they go with the next grace.\n--now deletes at once "
                "what is forgotten.  It works alone, in a local directory: "
                "it waits until nobody\nwrites (exit status 11: somebody did not end), and who "
-               "would write waits for it.  It writes nothing, so\nit helps on a full disk.\n",
+               "would write waits for it.  It writes nothing, so\nit helps on a full disk.\n"
+               "PostgreSQL's log goes where the server's oldest physical backup begins later.\n",
     .options = options,
     .run = run,
 };

@@ -137,11 +137,11 @@ static int read_backup(struct session *session, const struct snapshot_row *row,
     return r;
 }
 
-int walbackups_find(struct session *session, struct walbackups *out, struct err *err)
+int walbackups_find(struct session *session, bool all, struct walbackups *out, struct err *err)
 {
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
     CLEANUP(walbackups_clear) struct walbackups found = {0};
-    int r = catalog_snapshots(session->catalog, NULL, &rows, err);
+    int r = (all ? catalog_all_snapshots : catalog_snapshots)(session->catalog, NULL, &rows, err);
 
     if (r < 0)
         return r;
@@ -153,9 +153,10 @@ int walbackups_find(struct session *session, struct walbackups *out, struct err 
         if (!(rows.at[i].types & 1 << TYPE_DATABASE))
             continue;
         r = read_backup(session, &rows.at[i], &found.at[found.count], &is_one, err);
-        if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND)
+        if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND) {
             console_say("warning: %s: %s", rows.at[i].name, err->text);
-        else if (r < 0)
+            found.unreadable++;
+        } else if (r < 0)
             return r;
         found.count += is_one;
     }

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,8 +31,10 @@ struct walbackup {
 struct walbackups {
     struct walbackup *at; /* by name */
     size_t count;
+    size_t unreadable; /* snapshots that may hold one */
 };
 
-/* The session has its catalog and its blocks. */
-int walbackups_find(struct session *session, struct walbackups *out, struct err *err);
+/* The session has its catalog and its blocks.  `all`: also those that are forgotten and not pruned
+ * yet. */
+int walbackups_find(struct session *session, bool all, struct walbackups *out, struct err *err);
 void walbackups_clear(struct walbackups *backups);

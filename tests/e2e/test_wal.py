@@ -342,6 +342,52 @@ def test_a_gap_is_told_and_the_receiver_goes_on_behind_it(user_yester, server):
     assert y.run("--json", "wal", "status").json()["ranges"] == status["ranges"]
 
 
+def test_points_and_prune_go_by_the_physical_backups(user_yester, server):
+    y = user_yester
+    with Receiver(y) as receiver:
+        receiver.said("receiving timeline 1")
+        server.sql("CREATE TABLE t (n int)")
+        y.run("prune", "--now")
+        for _ in range(3):
+            server.sql("INSERT INTO t VALUES (1)")
+            server.switch()
+        first = y.run("backup", "--type", "database", "--physical").lines[-1]
+        server.sql("INSERT INTO t VALUES (2)")
+        server.switch()
+        second = y.run("backup", "--type", "database", "--physical").lines[-1]
+        server.sql("SELECT pg_create_restore_point('after the second')")
+        server.sql("INSERT INTO t VALUES (3)")
+        end = number(server.lsn())
+        wait_for(lambda: confirmed(server) >= end, "the receiver")
+
+        def recoveries():
+            [known] = y.run("--json", "points").json()["servers"]
+            assert [p["name"] for p in known["restore_points"]] == ["after the second"]
+            assert all(r["possible"] and not r["gap"] for r in known["recoveries"])
+            return [(r["snapshot"], number(r["start"]), number(r["end"])) for r in known["recoveries"]]
+
+        (one, start, until), (two, later, _) = recoveries()
+        assert (one, two) == (first, second) and start < later < until
+        all_segments = [p.name for p in segments(server)]
+        needed = [n for n in all_segments if int(n[16:], 16) >= start >> 24]
+        before = y.objects()
+        y.run("prune", "--dry-run")
+        assert y.objects() == before
+        y.run("prune", "--now")
+        kept = [n for n in all_segments if fetch(y, server, n, rc=(0, 1)).__class__ is bytes]
+        assert kept == needed and len(kept) < len(all_segments)
+        # A forgotten backup keeps its log as long as it can be taken back.
+        y.run("forget", first)
+        y.run("prune")
+        assert [n for n in all_segments if fetch(y, server, n, rc=(0, 1)).__class__ is bytes] == needed
+        y.run("prune", "--now")
+        assert [n for n in all_segments if fetch(y, server, n, rc=(0, 1)).__class__ is bytes] == [
+            n for n in all_segments if int(n[16:], 16) >= later >> 24]
+        [(two, _, _)] = recoveries()
+        assert two == second
+        assert receiver.end() == 0
+
+
 def test_a_copy_brings_the_log_along_and_verify_reads_it(user_yester, server):
     y = user_yester
     with Receiver(y) as receiver:
