@@ -44,7 +44,8 @@ struct http {
 struct attempt {
     struct http_response *response;
     struct err *err;
-    int r; /* of a callback that failed */
+    int r;            /* of a callback that failed */
+    bool has_headers; /* all of them: an empty line came */
 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -149,8 +150,12 @@ static size_t take_header(char *bytes, size_t size, size_t count, void *context)
     struct attempt *attempt = context;
     struct buf *headers = &attempt->response->headers;
 
-    if (size * count > 5 && memcmp(bytes, "HTTP/", 5) == 0)
+    if (size * count > 5 && memcmp(bytes, "HTTP/", 5) == 0) {
         headers->size = 0;
+        attempt->has_headers = false;
+    }
+    if (bytes[0] == '\r' || bytes[0] == '\n')
+        attempt->has_headers = true;
     attempt->r = buf_append(headers, bytes, size * count, attempt->err);
     return attempt->r < 0 ? 0 : size * count;
 }
@@ -274,6 +279,11 @@ static int perform(struct http *http, CURL *easy, const struct http_request *req
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
     if (code != CURLE_OK)
         return tell(code, &attempt, details, err);
+    /* A connection that ends among the headers is a whole answer for libcurl. */
+    if (!attempt.has_headers) {
+        response->transient = true;
+        return err_set(err, ERR_REMOTE, "the server's answer is cut off");
+    }
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     response->status = (int)status;
     return 0;

@@ -167,7 +167,7 @@ static int list_page(struct s3 *s3, struct listing *listing, struct s3_page *pag
         return r;
     r = s3_xml_list(&response.body, give, listing, page, err);
     if (r == 0 && page->truncated && strcmp(before, page->token) == 0)
-        r = err_set(err, ERR_CORRUPT, "the server's listing does not go on");
+        r = err_set(err, ERR_REMOTE, "the server's listing does not go on");
     return r;
 }
 
@@ -183,7 +183,7 @@ static int list(struct store *store, const char *prefix, store_list_fn *each, vo
     listing.skip = strlen(listing.whole);
     for (size_t pages = 0; r == 0 && page.truncated; pages++)
         r = pages < PAGES_MAX ? list_page(s3, &listing, &page, err)
-                              : err_set(err, ERR_CORRUPT, "the server's listing has no end");
+                              : err_set(err, ERR_REMOTE, "the server's listing has no end");
     return r;
 }
 

@@ -39,7 +39,7 @@ static void XMLCALL started(void *context, const char *name, const char **attrib
     (void)attributes;
     parse->size = 0;
     if (++parse->depth > DEEPEST)
-        stop(parse, err_set(parse->err, ERR_CORRUPT, "the server's answer is too deep"));
+        stop(parse, err_set(parse->err, ERR_REMOTE, "the server's answer is too deep"));
 }
 
 static void XMLCALL characters(void *context, const char *text, int count)
@@ -51,7 +51,7 @@ static void XMLCALL characters(void *context, const char *text, int count)
         memcpy(parse->text + parse->size, text, size);
         parse->size += size;
     } else {
-        stop(parse, err_set(parse->err, ERR_CORRUPT, "a text in the server's answer is too long"));
+        stop(parse, err_set(parse->err, ERR_REMOTE, "a text in the server's answer is too long"));
     }
 }
 
@@ -78,7 +78,7 @@ static void XMLCALL has_doctype(void *context, const char *name, const char *sys
     (void)system;
     (void)public;
     (void)internal;
-    stop(parse, err_set(parse->err, ERR_CORRUPT, "the server's answer is no S3 document"));
+    stop(parse, err_set(parse->err, ERR_REMOTE, "the server's answer is no S3 document"));
 }
 
 static int read_document(const struct buf *body, end_fn *end, void *context, struct err *err)
@@ -97,7 +97,7 @@ static int read_document(const struct buf *body, end_fn *end, void *context, str
         status = XML_Parse(parse.parser, (const char *)body->data, (int)body->size, XML_TRUE);
     XML_ParserFree(parse.parser);
     if (parse.r == 0 && status != XML_STATUS_OK)
-        return err_set(err, ERR_CORRUPT, "the server's answer is no S3 document, or is cut off");
+        return err_set(err, ERR_REMOTE, "the server's answer is no S3 document, or is cut off");
     return parse.r;
 }
 
@@ -149,7 +149,7 @@ static int end_of_wanted(void *context, const char *name, const char *text, unsi
     if (wanted->found || strcmp(name, wanted->element) != 0)
         return 0;
     if (strlen(text) >= wanted->size)
-        return err_set(err, ERR_CORRUPT, "%s in the server's answer is too long", name);
+        return err_set(err, ERR_REMOTE, "%s in the server's answer is too long", name);
     strcpy(wanted->out, text);
     wanted->found = true;
     return 0;
@@ -162,7 +162,7 @@ int s3_xml_text(const struct buf *body, const char *element, char *out, size_t s
     int r = read_document(body, end_of_wanted, &wanted, err);
 
     if (r == 0 && !wanted.found)
-        r = err_set(err, ERR_CORRUPT, "there is no %s in the server's answer", element);
+        r = err_set(err, ERR_REMOTE, "there is no %s in the server's answer", element);
     return r;
 }
 
@@ -204,7 +204,7 @@ static int parse_size(const char *text, uint64_t *out, struct err *err)
 
     if (digits == 0 || digits > SIZE_DIGITS || text[digits] != '\0' ||
         (digits == SIZE_DIGITS && strcmp(text, "9223372036854775807") > 0))
-        return err_set(err, ERR_CORRUPT, "a size in the server's listing is no number");
+        return err_set(err, ERR_REMOTE, "a size in the server's listing is no number");
     *out = strtoull(text, NULL, 10);
     return 0;
 }
@@ -232,7 +232,7 @@ static int end_of_contents(struct entries *entries, struct err *err)
 
     entries->has_key = entries->has_size = false;
     if (!whole)
-        return err_set(err, ERR_CORRUPT, "the server's listing has an object without name or size");
+        return err_set(err, ERR_REMOTE, "the server's listing has an object without name or size");
     return entries->each(entries->context, entries->key, entries->size, err);
 }
 
@@ -262,9 +262,9 @@ int s3_xml_list(const struct buf *body, store_list_fn *each, void *context, stru
     *out = (struct s3_page){0};
     int r = read_document(body, end_of_list, &entries, err);
     if (r == 0 && !entries.is_list)
-        r = err_set(err, ERR_CORRUPT, "the server's answer is no listing");
+        r = err_set(err, ERR_REMOTE, "the server's answer is no listing");
     if (r == 0 && out->truncated && out->token[0] == '\0')
-        r = err_set(err, ERR_CORRUPT, "the server's listing goes on, and does not say where");
+        r = err_set(err, ERR_REMOTE, "the server's listing goes on, and does not say where");
     return r;
 }
 

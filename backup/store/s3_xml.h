@@ -6,7 +6,7 @@
  *
  * Ownership: results are plain values.
  * Threads:   any.
- * Errors:    ERR_CORRUPT for what is no such document, and whatever the callback returns.
+ * Errors:    ERR_REMOTE for what is no such document, and whatever the callback returns.
  */
 #pragma once
 

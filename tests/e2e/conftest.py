@@ -22,6 +22,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "harness"))
 import awkward  # noqa: E402
+import s3server  # noqa: E402
 import treecmp  # noqa: E402
 
 BIN = os.environ.get("YESTER_BIN", str(ROOT / "build" / "tools" / "yester"))
@@ -92,9 +93,10 @@ def as_user(user):
 class Yester:
     """The program with a repository, a key and a cache of its own."""
 
-    def __init__(self, work, user=None):
-        self.work, self.user = pathlib.Path(work), user
-        self.repo, self.key = self.work / "repo", self.work / "key"
+    def __init__(self, work, user=None, s3=None):
+        self.work, self.user, self.s3 = pathlib.Path(work), user, s3
+        self.prefix = "t" + os.urandom(8).hex()
+        self.key = self.work / "key"
         self.cache, self.reports = self.work / "cache", self.work / "sanitizer"
         self.mounts = []
         for path in (self.cache, self.reports, self.work / "home"):
@@ -104,12 +106,25 @@ class Yester:
         self.program = self.reachable(BIN)
         self.env = {
             "PATH": os.environ["PATH"], "HOME": str(self.work / "home"), "LC_ALL": "C.UTF-8", "TZ": "UTC",
-            "XDG_CACHE_HOME": str(self.cache), "YESTER_REPO": str(self.repo),
+            "XDG_CACHE_HOME": str(self.cache), "YESTER_REPO": self.location,
             "YESTER_KEY_FILE": str(self.key), "YESTER_CONFIG": "/dev/null",
         }
+        if s3:
+            self.env.update(s3.env)
         for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
             log = f"log_path={self.reports}/{name[:4]}"
             self.env[name] = ":".join(filter(None, (os.environ.get(name), log)))
+
+    @property
+    def location(self):
+        return f"s3://{s3server.BUCKET}/{self.prefix}" if self.s3 else str(self.work / "repo")
+
+    @property
+    def repo(self):
+        """The repository's directory: a test that looks into it is not one for a bucket."""
+        if self.s3:
+            pytest.skip("looks into the repository's directory")
+        return self.work / "repo"
 
     def write_key(self, path):
         path.write_bytes(base64.b64encode(os.urandom(32)) + b"\n")
@@ -191,7 +206,14 @@ class Yester:
         return sorted(p for p in self.repo.rglob("*") if p.is_file())
 
     def stored(self):
+        if self.s3:
+            return sum(self.keys().values())
         return sum(p.stat().st_size for p in self.objects())
+
+    def keys(self):
+        """{name: size} of the objects in the bucket."""
+        found = self.s3.client.keys(s3server.BUCKET, self.prefix + "/")
+        return {key[len(self.prefix) + 1:]: size for key, size in found.items()}
 
     @contextlib.contextmanager
     def mount(self, *args, rc=0, patience=PATIENCE):
@@ -291,10 +313,26 @@ def work(request):
         awkward.remove(os.fsencode(path))
 
 
+@pytest.fixture(scope="session")
+def s3_server():
+    """A real S3 server; tests that ask for it are skipped where there is none."""
+    server = s3server.start()
+    if server is None:
+        pytest.skip("no S3 server is installed (tests/harness/s3-ceph.sh install)")
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def yester(work):
-    """The program with an initialised repository."""
-    y = Yester(work).init()
+def everywhere(request):
+    """With YESTER_TEST_REPO=s3 all tests keep their repositories in a bucket."""
+    return request.getfixturevalue("s3_server") if os.environ.get("YESTER_TEST_REPO") == "s3" else None
+
+
+@pytest.fixture
+def s3_yester(work, s3_server):
+    """The program with a repository in a bucket."""
+    y = Yester(work, s3=s3_server).init()
     yield y
     for path in y.mounts:
         unmount(path)
@@ -302,12 +340,22 @@ def yester(work):
 
 
 @pytest.fixture
-def user_yester(work):
+def yester(work, everywhere):
+    """The program with an initialised repository."""
+    y = Yester(work, s3=everywhere).init()
+    yield y
+    for path in y.mounts:
+        unmount(path)
+    y.check_reports()
+
+
+@pytest.fixture
+def user_yester(work, everywhere):
     """The same as a normal user: nobody, where the tests run as root."""
     user = NOBODY if os.geteuid() == 0 else None
     if user:
         os.chown(work, user, user)
-    y = Yester(work, user).init()
+    y = Yester(work, user, everywhere).init()
     yield y
     for path in y.mounts:
         unmount(path)
