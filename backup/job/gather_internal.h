@@ -1,6 +1,7 @@
-/* gather_internal — shared by gather.c (files and what is pushed), gather_store.c (the workers'
- * side), gather_collect.c (the thread that takes what is done), gather_record.c (an entry as a
- * record of the sorter) and gather_tree.c (directories from records). */
+/* gather_internal — shared by gather.c (files and what is pushed), gather_put.c (what is put at
+ * once), gather_store.c (the workers' side), gather_collect.c (the thread that takes what is done),
+ * gather_record.c (an entry as a record of the sorter) and gather_tree.c (directories from
+ * records). */
 #pragma once
 
 #include <pthread.h>
@@ -103,6 +104,11 @@ struct gather {
     size_t inbox_count;
     bool closing;
 };
+
+/* gather.c: name and attributes of an entry. */
+int gather_file_new(struct gather *gather, const char *path,
+                    const struct gather_attributes *attributes, struct gather_file **out,
+                    struct err *err);
 
 /* gather_store.c: what a worker does with a part; frees it. */
 int gather_store(struct worker *worker, struct gather_part *part, struct err *err);

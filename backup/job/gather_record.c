@@ -12,7 +12,8 @@ int gather_path_check(const char *path, struct err *err)
 
     while (path_next(&at, end, &name, &size)) {
         if (size > ENTRY_NAME_MAX || !path_is_name(name, size))
-            return err_set(err, ERR_USAGE, "not the name of a file: %.*s", (int)(size < 200 ? size : 200), name);
+            return err_set(err, ERR_USAGE, "not the name of a file: %.*s",
+                           (int)(size < 200 ? size : 200), name);
         sum += size + 1;
     }
     /* Each component with one slash behind it but the last: then there is no other slash. */

@@ -38,9 +38,9 @@ static int hand_over_extents(struct gather_file *file, bool twin, struct err *er
 static int fold_run(struct worker *worker, const struct gather_run *run, struct err *err)
 {
     struct gather_file *file = run->file;
+    const struct piece *first = run->count > 0 ? worker->pieces.at + run->first : NULL;
 
-    int r = parts_fold(&file->parts, worker, run->number, worker->pieces.at + run->first,
-                       run->count, err);
+    int r = parts_fold(&file->parts, worker, run->number, first, run->count, err);
     if (r == 0)
         r = hand_over_extents(file, false, err);
     return r < 0 || !file->twin.read ? r : hand_over_extents(file, true, err);
