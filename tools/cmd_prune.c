@@ -82,6 +82,14 @@ static bool find_next(const struct pruning *pruning, int64_t *out_ns)
     return left != INT64_MAX;
 }
 
+/* What there is more room by: who deletes at once has also written what he moved. */
+static uint64_t room_won(const struct prune_result *result, bool at_once)
+{
+    uint64_t written = at_once ? result->moved_bytes : 0;
+
+    return result->freed > written ? result->freed - written : 0;
+}
+
 static void print_summary(const struct pruning *pruning)
 {
     const struct prune_result *result = &pruning->result;
@@ -90,7 +98,8 @@ static void print_summary(const struct pruning *pruning)
         date[CLOCK_TEXT_SIZE];
     int64_t next;
 
-    console_line("%s %s: %s, %s", dry ? "would free" : "freed", output_size(result->freed, bytes),
+    console_line("%s %s: %s, %s", dry ? "would free" : "freed",
+                 output_size(room_won(result, pruning->how.at_once), bytes),
                  output_count(result->snapshots, "snapshot", snapshots),
                  output_count(result->deleted, "object", objects));
     if (find_next(pruning, &next)) {

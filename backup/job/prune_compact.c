@@ -189,7 +189,7 @@ static int finish(struct batch *batch, struct err *err)
         prune->result->compacted++;
         prune->result->compacted_bytes += prune_object(prune, archive)->size;
         prune_tell(prune, PRUNE_COMPACT, name, prune_object(prune, archive)->size);
-        r = dry ? 0 : prune_retire(prune, archive, err);
+        r = prune_retire(prune, archive, err);
     }
     if (dry)
         prune->result->moved_bytes += batch->bytes + batch->bytes / 64; /* tables and padding */
