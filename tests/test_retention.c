@@ -250,11 +250,39 @@ static void starts_from_anywhere_are_bounded(void **state)
     assert_true(kept(world) > 0);
 }
 
+/* ---- how long ago ---- */
+
+static void a_moment_is_as_long_ago_as_snapshots_attest(void **state)
+{
+    const int64_t now = BEGINNING + 9 * DAY + HOUR;
+    struct world *world = *state;
+
+    daily(world, 10, FILES); /* the last one at BEGINNING + 9 * DAY */
+    assert_int_equal(retention_since(world->rows, world->count, now, BEGINNING + 6 * DAY + HOUR),
+                     2 * DAY);
+    assert_int_equal(retention_since(world->rows, world->count, now, BEGINNING + 10 * DAY), 0);
+    /* A leap of ten years counts as one usual gap. */
+    add_at(world, BEGINNING + 3660 * DAY, FILES);
+    assert_int_equal(retention_since(world->rows, world->count, BEGINNING + 3660 * DAY,
+                                     BEGINNING + 9 * DAY + HOUR),
+                     0);
+    assert_int_equal(
+        retention_since(world->rows, world->count, BEGINNING + 3660 * DAY, BEGINNING + 9 * DAY),
+        DAY);
+    /* Too few to say anything; and another host that says more. */
+    assert_int_equal(retention_since(world->rows, 3, now, BEGINNING), 0);
+    for (size_t i = 0; i < 3; i++)
+        strcpy(world->rows[i].host, "there");
+    assert_int_equal(retention_since(world->rows, world->count, now, BEGINNING + 4 * DAY),
+                     5 * DAY + HOUR);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(a_moment_is_as_long_ago_as_snapshots_attest),
         CASE(within_goes_by_the_newest_snapshot),
         CASE(counts_take_the_newest_of_each_period),
         CASE(a_snapshot_stays_while_one_of_its_types_does),

@@ -67,10 +67,24 @@ static void tell(struct app *app, const char *location, const struct replicate_r
                  output_count(result->snapshots, "snapshot", snapshots));
 }
 
+static void unlock(struct store_lock **lock)
+{
+    store_unlock(*lock);
+}
+
+/* Who copies writes there.  One that is only about to become a repository has no lock yet. */
+static int lock_replica(struct store *store, struct store_lock **out, struct err *err)
+{
+    int r = session_take_lock(store, false, 0, out, err);
+
+    return r == -ERR_NOT_FOUND ? 0 : r;
+}
+
 int replicas_copy(struct app *app, struct session *session, const char *name, const char *location,
                   struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
+    CLEANUP(unlock) struct store_lock *lock = NULL;
     struct progress progress = {.phase = NULL};
     struct replicate_result result;
     struct replicate_options how = {
@@ -85,6 +99,8 @@ int replicas_copy(struct app *app, struct session *session, const char *name, co
         r = 0;
     if (r == 0 && store)
         r = limit(app, store, err);
+    if (r == 0 && store && !how.dry_run)
+        r = lock_replica(store, &lock, err);
     if (r == 0)
         r = meter_start(&progress, app->quiet, err);
     if (r < 0)

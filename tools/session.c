@@ -131,17 +131,15 @@ static int warn_of_losses(struct session *session, struct err *err)
     return r;
 }
 
-/* Says once for what it waits. */
-static int take_lock(struct session *session, struct err *err)
+int session_take_lock(struct store *store, bool alone, int64_t patience_ns, struct store_lock **out,
+                      struct err *err)
 {
     struct clock *clock = clock_system();
-    int64_t patience = session->patience_ns > 0 ? session->patience_ns : PATIENCE;
-    int64_t end = clock_monotonic_ns() + patience;
+    int64_t end = clock_monotonic_ns() + (patience_ns > 0 ? patience_ns : PATIENCE);
     bool said = false;
     int r;
 
-    while ((r = store_try_lock(session->repo->store, session->locked == LOCK_ALONE, &session->lock,
-                               err)) == -ERR_BUSY &&
+    while ((r = store_try_lock(store, alone, out, err)) == -ERR_BUSY &&
            clock_monotonic_ns() < end) {
         if (!said)
             console_say("%s; waiting", err->text);
@@ -156,7 +154,10 @@ int session_open_secret(struct app *app, struct secret *secret, struct session *
 {
     int r = open_repo(app, secret, &out->repo, err);
 
-    return r == 0 && out->locked != LOCK_NONE ? take_lock(out, err) : r;
+    if (r < 0 || out->locked == LOCK_NONE)
+        return r;
+    return session_take_lock(out->repo->store, out->locked == LOCK_ALONE, out->patience_ns,
+                             &out->lock, err);
 }
 
 int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err)

@@ -56,6 +56,9 @@ int session_open(struct app *app, enum session_depth depth, struct session *out,
  */
 int session_open_secret(struct app *app, struct secret *secret, struct session *out,
                         struct err *err);
+/* Waits for the lock, and says once for what; `patience_ns` 0: the usual time, then ERR_BUSY. */
+int session_take_lock(struct store *store, bool alone, int64_t patience_ns, struct store_lock **out,
+                      struct err *err);
 /* The decoded content of the repository, with a cache of this size. */
 int session_blocks(struct session *session, size_t cache_bytes, struct err *err);
 void session_close(struct session *session);

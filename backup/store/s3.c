@@ -43,6 +43,7 @@ static const struct store_ops ops = {
     .abort = s3_abort,
     .remove = remove_object,
     .room = room,
+    .modified = s3_modified,
 };
 
 static void close_store(struct store *store)

@@ -72,6 +72,7 @@ int s3_escape(struct buf *out, const char *text, struct err *err);
 
 int s3_open_object(struct store *store, const char *name, struct store_object **out,
                    struct err *err);
+int s3_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err);
 int s3_read(struct store_object *object, uint64_t offset, void *out, size_t count, struct err *err);
 void s3_close_object(struct store_object *object);
 

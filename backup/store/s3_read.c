@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "backup/base/buf.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/store/s3_internal.h"
 
@@ -105,6 +107,23 @@ int s3_open_object(struct store *store, const char *name, struct store_object **
     if (r < 0)
         return err_context(err, "%.90s", name);
     *out = &STEAL(object)->object;
+    return 0;
+}
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT"; a server that does not say is as one that does not know. */
+int s3_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
+    const struct s3_call call = {.method = "HEAD", .name = name};
+    struct tm tm = {0};
+    char text[80];
+    int r = s3_call((struct s3 *)store, &call, &response, err);
+
+    if (r < 0)
+        return err_context(err, "%.90s", name);
+    if (http_header(&response, "last-modified", text, sizeof(text)) &&
+        strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        *out_ns = (int64_t)timegm(&tm) * NS_PER_SECOND;
     return 0;
 }
 
