@@ -26,9 +26,10 @@ static struct archive_id target_of(struct repo *repo)
 
 /* ---- meeting one --------------------------------------------------------------------------- */
 
+enum harm { MARK_TARGET, MARK_REMAPS };
 static struct {
     struct repo *repo;
-    enum { MARK_TARGET, MARK_REMAPS } harm;
+    enum harm harm;
     bool done;
 } pruner;
 
@@ -112,7 +113,7 @@ static void what_was_not_moved_is_read_again(void **state)
     must_hold(fixture, "b");
 }
 
-static void back_up_beside_a_pruner(struct fixture *fixture, int harm)
+static void back_up_beside_a_pruner(struct fixture *fixture, enum harm harm)
 {
     shell(fixture, "head -c 300000 /dev/urandom > f; echo old > g");
     usleep(50000);

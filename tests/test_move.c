@@ -9,6 +9,7 @@
 #include "backup/archive/repo.h"
 #include "backup/archive/writer.h"
 #include "backup/base/buf.h"
+#include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/crypto/digest.h"
@@ -368,6 +369,59 @@ static void a_damaged_source_is_told_and_the_next_is_moved(void **state)
     free(moved.chunks);
 }
 
+/* The epoch, the salt and the first block of an archive, as they are stored. */
+struct sealed {
+    uint32_t epoch;
+    uint8_t salt[32], block[200];
+};
+
+static struct sealed load_sealed(const struct temprepo *temp, const struct archive_id *id)
+{
+    char name[OBJECT_NAME_SIZE];
+    struct sealed sealed;
+    size_t size;
+
+    repo_object_name(ARCHIVE_DATA, id, name);
+    uint8_t *bytes = temprepo_load(temp, name, &size);
+    sealed.epoch = load_le32(bytes + 96);
+    memcpy(sealed.salt, bytes + 64, sizeof(sealed.salt));
+    memcpy(sealed.block, bytes + 192, sizeof(sealed.block));
+    free(bytes);
+    return sealed;
+}
+
+static void what_is_moved_is_sealed_anew_in_the_newest_epoch(void **state)
+{
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    struct key_objects keys = repo_key_objects(temp.repo->store);
+    struct secret secret = {.kdf = SLOT_KDF_HKDF, .count = 32};
+    uint32_t archive = write_archive(temp.repo);
+    struct moved moved = {0};
+    uint8_t all[(BLOCKS + 7) / 8];
+    struct slot_info info;
+    struct err err;
+
+    (void)state;
+    secret.bytes = calloc(1, 32);
+    assert_int_equal(keyring_add(temp.repo->keyring, &keys, &secret, "goes", &err), 0);
+    keyring_slot(temp.repo->keyring, 0, &info);
+    if (strcmp(info.label, "goes") != 0)
+        keyring_slot(temp.repo->keyring, 1, &info);
+    assert_int_equal(keyring_remove(temp.repo->keyring, &keys, info.id, &err), 0);
+    compact(temp.repo, &archive, NULL, 1, &moved);
+    struct sealed old = load_sealed(&temp, idtable_id(temp.repo->ids, archive));
+    struct sealed new = load_sealed(&temp, &moved.last);
+    assert_int_equal(old.epoch, 1);
+    assert_int_equal(new.epoch, 2);
+    assert_memory_not_equal(old.salt, new.salt, sizeof(old.salt));
+    assert_memory_not_equal(old.block, new.block, sizeof(old.block));
+    remove_archive(temp.repo, archive);
+    memset(all, 0xFF, sizeof(all));
+    check_places(temp.repo, archive, archive, all);
+    free(secret.bytes);
+    free(moved.chunks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +431,7 @@ int main(void)
         cmocka_unit_test(two_pruners_may_move_the_same_archive),
         cmocka_unit_test(who_has_an_archive_open_reads_on_when_it_is_moved_and_deleted),
         cmocka_unit_test(what_lies_in_an_archive_that_is_really_lost_is_an_error),
+        cmocka_unit_test(what_is_moved_is_sealed_anew_in_the_newest_epoch),
         cmocka_unit_test(a_damaged_source_is_told_and_the_next_is_moved),
     };
 
