@@ -67,6 +67,7 @@ struct pgdata_tablespace {
 
 /* What is known before anything is written. */
 struct pgdata_facts {
+    uint64_t system;    /* identifier of the server */
     int major;          /* of the server that the backup was made of */
     uint64_t start_lsn; /* where recovery begins */
     uint64_t end_lsn;   /* where it is consistent at the earliest; 0: not known */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backup/archive/tree.h"
+#include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/lsn.h"
@@ -102,6 +103,19 @@ static int learn_end(struct pgdata *data, struct err *err)
     return 0;
 }
 
+static int learn_system(struct pgdata *data, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf control = {.limit = 2 * SMALL_MAX};
+
+    int r = pgdata_read(data, PGDATA_CONTROL, SMALL_MAX, &control, err);
+    if (r < 0)
+        return r;
+    if (control.size < sizeof(uint64_t))
+        return err_set(err, ERR_CORRUPT, "global/pg_control of the backup is too short");
+    data->facts.system = load_le64(control.data);
+    return 0;
+}
+
 static int learn_version(struct pgdata *data, struct err *err)
 {
     CLEANUP(buf_clear) struct buf version = {.limit = 2 * SMALL_MAX};
@@ -155,6 +169,8 @@ int pgdata_learn(struct pgdata *data, struct err *err)
     CLEANUP(buf_clear) struct buf map = {.limit = MAP_MAX};
 
     int r = learn_version(data, err);
+    if (r == 0)
+        r = learn_system(data, err);
     if (r == 0)
         r = learn_label(data, err);
     if (r == 0)

@@ -11,6 +11,7 @@
 #include "fs/extract.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/datadir.h"
 #include "tools/loading.h"
 #include "tools/meter.h"
 #include "tools/output.h"
@@ -29,6 +30,7 @@ static const struct option_spec options[] = {
     {"no-setuid", 0, NULL, "no setuid and setgid bits, no file capabilities"},
     {"before", 0, "TIME", "the newest snapshot not after this time"},
     {"yes", 'y', NULL, "yes, delete on /"},
+    DATADIR_OPTIONS,
     OPTION_DRY_RUN,
     {0},
 };
@@ -327,6 +329,8 @@ static int run(struct app *app, struct err *err)
     CLEANUP(recovery_clear) struct recovery recovery = {.app = app};
     int r;
 
+    if (app_text(app, "data-directory"))
+        return datadir_run(app, err);
     signal(SIGPIPE, SIG_IGN);
     r = snapshot_path_parse(app_argument(app, 0), &recovery.name, err);
     if (r == 0 && is_loading(&recovery))

@@ -1,0 +1,202 @@
+#include "tools/datadir.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
+#include "backup/base/err.h"
+#include "tools/console.h"
+#include "tools/datadir_internal.h"
+#include "tools/meter.h"
+#include "tools/output.h"
+
+enum { OLDER_MAX = 10000 };
+
+static void datadir_clear(struct datadir *run)
+{
+    pgdata_close(run->data);
+    selection_clear(&run->selection);
+    session_close(&run->session);
+    strings_clear(&run->map_words);
+    text_clear(&run->command);
+    free(run->maps);
+    free(run->directory);
+}
+
+static void trouble(void *context, const char *path, const struct err *err)
+{
+    (void)context;
+    console_say("cannot restore %s: %s", path, err->text);
+}
+
+static void note(void *context, const char *text)
+{
+    const struct datadir *run = context;
+
+    if (app_flag(run->app, "verbose")) /* a line for each file is of use to few */
+        console_line("%s", text);
+}
+
+/* ---- which backup ---- */
+
+static int open_one(struct datadir *run, const char *name, struct err *err)
+{
+    selection_clear(&run->selection);
+    run->selection = (struct selection){0};
+    int r = session_select(run->app, &run->session, name, 1 << TYPE_DATABASE,
+                           app_text(run->app, "before"), &run->selection, err);
+    return r < 0 ? r
+                 : pgdata_open(run->session.blocks, &run->selection, &run->how, &run->data, err);
+}
+
+/* `latest` is the newest physical one, and for a moment the newest that began before it. */
+static bool is_fit(const struct datadir *run)
+{
+    const struct root *root = run->selection.types[TYPE_DATABASE];
+    const struct pgdata_facts *facts = pgdata_facts(run->data);
+
+    if (run->how.recovery.until == UNTIL_TIME)
+        return root->end_ns / 1000 <= run->time_us;
+    return run->how.recovery.until != UNTIL_LSN || facts->end_lsn <= run->lsn;
+}
+
+static int choose(struct datadir *run, struct err *err)
+{
+    const char *given = app_argument(run->app, 0);
+    char name[32];
+
+    if (strcmp(given, "latest") != 0)
+        return open_one(run, given, err);
+    for (unsigned older = 0; older < OLDER_MAX; older++) {
+        struct err missing;
+
+        (void)snprintf(name, sizeof(name), "latest~%u", older);
+        int r = open_one(run, name, &missing);
+        bool physical = r == 0;
+        if (physical && is_fit(run))
+            return 0;
+        pgdata_close(run->data);
+        run->data = NULL;
+        if (!physical && !(missing.code == ERR_NOT_FOUND && run->selection.types[TYPE_DATABASE])) {
+            *err = missing;
+            break;
+        }
+    }
+    if (err->code != ERR_NOT_FOUND && err->code != ERR_NONE)
+        return -(int)err->code;
+    return err_set(err, ERR_NOT_FOUND, "there is no physical backup %s",
+                   run->how.recovery.value ? "that ended before the target"
+                                           : "(yester backup --type database --physical)");
+}
+
+/* ---- what is said ---- */
+
+static void say_source(const struct datadir *run)
+{
+    const struct root *root = run->selection.types[TYPE_DATABASE];
+    const struct pgdata_facts *facts = pgdata_facts(run->data);
+
+    if (!run->app->quiet)
+        console_line("PostgreSQL %d from %s (%s)", facts->major, root->name, run->selection.host);
+    if (facts->damaged)
+        console_say("this backup has files with damaged pages: its database/manifest.json names "
+                    "them");
+    if (!run->app->quiet && run->how.dry_run)
+        for (size_t i = 0; i < facts->tablespace_count; i++)
+            console_line("the tablespace at %s comes to %s", facts->tablespaces[i].location,
+                         facts->tablespaces[i].to);
+}
+
+static void print_json(const struct datadir *run, const struct extract_result *result)
+{
+    const struct pgdata_facts *facts = pgdata_facts(run->data);
+    struct json_object *object = json_object_new_object();
+
+    json_object_object_add(object, "data_directory",
+                           output_json_text(run->directory, strlen(run->directory)));
+    json_object_object_add(object, "snapshot",
+                           json_object_new_string(run->selection.types[TYPE_DATABASE]->name));
+    json_object_object_add(object, "server", json_object_new_int(facts->major));
+    json_object_object_add(object, "files", output_json_number(result->files));
+    json_object_object_add(object, "bytes", output_json_number(result->bytes));
+    json_object_object_add(object, "deleted", output_json_number(result->deleted));
+    if (run->how.dry_run) {
+        json_object_object_add(object, "room_needed", output_json_number(result->room_needed));
+        json_object_object_add(object, "room_free", output_json_number(result->room_free));
+    }
+    output_json(object);
+}
+
+static void print_summary(const struct datadir *run, const struct extract_result *result,
+                          int64_t took_ns)
+{
+    char files[OUTPUT_SIZE], size[OUTPUT_SIZE], took[OUTPUT_SIZE], needed[OUTPUT_SIZE];
+    char room[OUTPUT_SIZE];
+
+    if (run->app->json) {
+        print_json(run, result);
+        return;
+    }
+    if (run->app->quiet)
+        return;
+    if (run->how.dry_run) {
+        console_line("room needed: %s, free: %s", output_size(result->room_needed, needed),
+                     output_size(result->room_free, room));
+        return;
+    }
+    console_line("restored %s, %s written (%s)", output_count(result->files, "file", files),
+                 output_size(result->bytes, size), output_duration(took_ns, took));
+    console_line("start the server with -D %s: it recovers, and then takes connections",
+                 run->directory);
+}
+
+/* ---- the run ---- */
+
+static int prepare(struct datadir *run, struct err *err)
+{
+    int r = datadir_parse(run, err);
+
+    run->how.trouble = trouble;
+    run->how.note = note;
+    run->how.context = run;
+    run->how.progress = &run->progress;
+    if (r == 0)
+        r = session_open(run->app, SESSION_SNAPSHOTS, &run->session, err);
+    if (r == 0)
+        r = session_blocks(&run->session, LOOK_CACHE, err);
+    if (r == 0)
+        r = choose(run, err);
+    if (r < 0)
+        return r;
+    say_source(run);
+    r = datadir_command(run, err);
+    if (r == 0)
+        r = datadir_reach(run, err);
+    return r < 0 ? r : pgdata_check(run->data, err);
+}
+
+int datadir_run(struct app *app, struct err *err)
+{
+    CLEANUP(datadir_clear) struct datadir run = {.app = app};
+    struct extract_result result;
+    int64_t started = clock_monotonic_ns();
+
+    *err = (struct err){0};
+    signal(SIGPIPE, SIG_IGN);
+    int r = prepare(&run, err);
+    if (r == 0)
+        r = meter_start(&run.progress, app->quiet, err);
+    if (r < 0)
+        return r;
+    r = pgdata_restore(run.data, &result, err);
+    meter_stop();
+    if (r == 0)
+        print_summary(&run, &result, clock_monotonic_ns() - started);
+    else
+        app_hint(app, "run it again: it goes on where it stopped");
+    return r;
+}
