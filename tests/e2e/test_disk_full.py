@@ -30,8 +30,7 @@ def full(tmpfs, yester):
     """The program with its repository on a file system of 8 MiB."""
     where = tmpfs("disk", "8m")
     shutil.move(yester.repo, where / "repo")
-    yester.repo = where / "repo"
-    yester.env["YESTER_REPO"] = str(yester.repo)
+    yester.repo.symlink_to(where / "repo")
     return yester
 
 

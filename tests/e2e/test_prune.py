@@ -208,7 +208,7 @@ def test_a_full_disk_is_pruned(full, tree):  # noqa: F811
     yester.run("forget", first, second)
     # The rest of the disk, to the last byte.
     try:
-        with open(yester.repo.parent / "filler", "wb", buffering=0) as f:
+        with open(yester.repo.resolve().parent / "filler", "wb", buffering=0) as f:
             while True:
                 f.write(bytes(4096))
     except OSError:
