@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+import s3server
 
 from conftest import below, make_tree, same, wait_for
 from faults import spread
@@ -427,3 +428,27 @@ def test_what_stats_calls_free_is_what_a_prune_frees(yester, tree, work):
         assert abs(before - room(yester) - row["frees"]) < 0.05 * row["frees"]
     same(tree, yester.restored(tree))
     yester.verify()
+
+
+# ---- in a bucket --------------------------------------------------------------------------
+
+
+@pytest.mark.xdist_group("s3")
+def test_a_bucket_is_pruned_by_its_server_s_word(s3_yester, tree, work):
+    yester, kept = s3_yester, {}
+    for number in range(4):
+        fill(tree, number)
+        name = yester.backup(tree)
+        kept[name] = work / f"as-in-{number}"
+        subprocess.run(["cp", "-a", tree, kept[name]], check=True)
+    forget(yester, kept, list(kept)[:2])
+    orphan = "data/" + "0123456789abcdef" * 4
+    yester.s3.client.put(s3server.BUCKET, f"{yester.prefix}/{orphan}", b"what a dead writer left")
+    assert "only a local directory" in yester.run("prune", "--now", rc=2).errors
+    prune_all(yester)
+    assert orphan in yester.keys()  # it may be a running writer's
+    time.sleep(4 * GRACE)
+    prune_all(yester)
+    assert orphan not in yester.keys()
+    assert {name.split("/")[1] for name in yester.keys() if name.startswith("snapshots/")} == set(kept)
+    restores(yester, tree, kept)
