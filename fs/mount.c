@@ -18,7 +18,13 @@
 #include "catalog/catalog.h"
 #include "fs/mount_internal.h"
 
-enum { LOOP_THREADS = 2, POOL_DEPTH = 256, BACKGROUND_MAX = 64, WATCH_PATIENCE = 5 /* s */ };
+enum {
+    LOOP_THREADS = 2,
+    REMOTE_THREADS = 32,
+    POOL_DEPTH = 256,
+    BACKGROUND_MAX = 64,
+    WATCH_PATIENCE = 5 /* s */
+};
 
 /* ---- what the kernel is told ------------------------------------------------------------- */
 
@@ -146,13 +152,16 @@ static int make_session(struct mount *mount, struct err *err)
 static int make_tables(struct mount *mount, struct err *err)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t threads = cores > 0 ? (size_t)cores : 1;
 
+    if (repo_is_remote(mount->repo) && threads < REMOTE_THREADS)
+        threads = REMOTE_THREADS; /* they wait for the network, not for a core */
     mount->blocks = blocks_new(mount->repo, mount->options->cache_bytes);
     mount->nodes = nodes_new();
     mount->cursors = cursors_new();
     mount->ahead = ahead_new(mount);
     mount->pasts = pasts_new();
-    mount->pool = pool_new(cores > 0 ? (size_t)cores : 1, POOL_DEPTH);
+    mount->pool = pool_new(threads, POOL_DEPTH);
     if (!mount->blocks || !mount->nodes || !mount->cursors || !mount->ahead || !mount->pasts ||
         !mount->pool)
         return err_set(err, ERR_NOMEM, "out of memory");

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/pool.h"
 #include "fs/mount_internal.h"
@@ -9,6 +10,8 @@ enum {
     STREAM_JOB = 1024 * 1024, /* one job decodes about so much */
     WINDOW_FIRST = 1024 * 1024,
     WINDOW_MAX = 8 * 1024 * 1024,
+    /* 30 ms at 1 GB/s; each job is a request or two. */
+    REMOTE_WINDOW_MAX = 32 * 1024 * 1024,
     SLACK = 2 * MOUNT_READ_MAX, /* requests of one reader overtake each other */
     RUN_GAP = 256 * 1024,       /* misses that close are one run of small files */
     RUN_AHEAD = 512 * 1024,
@@ -46,12 +49,13 @@ struct ahead *ahead_new(struct mount *mount)
 
     if (!ahead)
         return NULL;
+    uint64_t most = repo_is_remote(mount->repo) ? REMOTE_WINDOW_MAX : WINDOW_MAX;
     ahead->mount = mount;
     pthread_mutex_init(&ahead->lock, NULL);
     /* What is decoded ahead must not push out what is read now. */
     ahead->window_max = mount->options->cache_bytes / 8;
-    if (ahead->window_max > WINDOW_MAX)
-        ahead->window_max = WINDOW_MAX;
+    if (ahead->window_max > most)
+        ahead->window_max = most;
     return ahead;
 }
 

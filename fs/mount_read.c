@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "backup/archive/repo.h"
 #include "backup/base/buf.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/pool.h"
@@ -62,6 +63,9 @@ static int add_zeros(struct pieces *pieces, size_t count)
 static int add_bytes(struct mount *mount, struct pieces *pieces, struct place place, size_t count,
                      bool peek, struct err *err)
 {
+    /* Over a network neighbours are fetched together, and not one after the other. */
+    if (!peek && repo_is_remote(mount->repo))
+        blocks_prefetch(mount->blocks, place, count);
     while (count > 0) {
         struct slice slice = {0};
         int rc = peek ? blocks_peek(mount->blocks, place, &slice)

@@ -1,5 +1,6 @@
 #include "backup/archive/blocks.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct blocks *blocks_new(struct repo *repo, size_t cache_bytes)
         return NULL;
     blocks->repo = repo;
     pthread_mutex_init(&blocks->lock, NULL);
+    pthread_cond_init(&blocks->run_ended, NULL);
     blocks->cache = blockcache_new(cache_bytes);
     blocks->readers = readers_new(repo, OPEN_MEMORY, OPEN_COUNT);
     if (!blocks->cache || !blocks->readers) {
@@ -48,6 +50,7 @@ void blocks_free(struct blocks *blocks)
         codec_free(blocks->idle[i]);
     blockcache_free(blocks->cache);
     readers_free(blocks->readers);
+    pthread_cond_destroy(&blocks->run_ended);
     pthread_mutex_destroy(&blocks->lock);
     free(blocks);
 }
@@ -179,6 +182,50 @@ static struct slice slice_of(struct block *block, const struct located *located)
     return (struct slice){.block = block, .data = block->data + skip, .size = block->size - skip};
 }
 
+/* Under the lock. */
+static bool is_in_run(const struct blocks *blocks, const struct located *located)
+{
+    const struct blocks_run *run = blocks->runs;
+
+    while (run && !(run->archive == located->archive && located->number >= run->first &&
+                    located->number < run->end))
+        run = run->next;
+    return run != NULL;
+}
+
+/* A block that comes with its neighbours is not fetched a second time. */
+static void wait_for_run(struct blocks *blocks, const struct located *located)
+{
+    if (atomic_load(&blocks->run_count) == 0)
+        return;
+    pthread_mutex_lock(&blocks->lock);
+    while (is_in_run(blocks, located))
+        pthread_cond_wait(&blocks->run_ended, &blocks->lock);
+    pthread_mutex_unlock(&blocks->lock);
+}
+
+static void run_begin(struct blocks *blocks, struct blocks_run *run)
+{
+    pthread_mutex_lock(&blocks->lock);
+    run->next = blocks->runs;
+    blocks->runs = run;
+    atomic_fetch_add(&blocks->run_count, 1);
+    pthread_mutex_unlock(&blocks->lock);
+}
+
+static void run_end(struct blocks *blocks, struct blocks_run *run)
+{
+    struct blocks_run **at = &blocks->runs;
+
+    pthread_mutex_lock(&blocks->lock);
+    while (*at != run)
+        at = &(*at)->next;
+    *at = run->next;
+    atomic_fetch_sub(&blocks->run_count, 1);
+    pthread_cond_broadcast(&blocks->run_ended);
+    pthread_mutex_unlock(&blocks->lock);
+}
+
 static int get_once(struct blocks *blocks, struct place place, struct slice *out, struct err *err)
 {
     struct located located;
@@ -188,6 +235,7 @@ static int get_once(struct blocks *blocks, struct place place, struct slice *out
 
     if (r < 0)
         return r;
+    wait_for_run(blocks, &located);
     r = blockcache_get(blocks->cache, key_of(&located), load_block, &loading, &block, err);
     if (r == 0)
         *out = slice_of(block, &located);
@@ -243,11 +291,15 @@ int blocks_read(struct blocks *blocks, struct place place, void *out, size_t cou
     return 0;
 }
 
+/* Or soon will be. */
 static bool is_cached(struct blocks *blocks, const struct located *located)
 {
     CLEANUP(block_unrefp) struct block *block = blockcache_peek(blocks->cache, key_of(located));
 
-    return block != NULL;
+    pthread_mutex_lock(&blocks->lock);
+    bool comes = is_in_run(blocks, located);
+    pthread_mutex_unlock(&blocks->lock);
+    return block != NULL || comes;
 }
 
 /* How many blocks from this one on are to be fetched at once: neighbours that are not cached and
@@ -299,8 +351,12 @@ void blocks_prefetch(struct blocks *blocks, struct place place, size_t count)
     while (at.number < reader_blocks(at.reader) && reader_block(at.reader, at.number)->raw < end) {
         size_t bytes;
         size_t run = run_length(blocks, at, end, &bytes);
-        if (run > 0)
+        struct blocks_run own = {.archive = at.archive, .first = at.number, .end = at.number + run};
+        if (run > 0) {
+            run_begin(blocks, &own);
             fetch_run(blocks, at, run, bytes);
+            run_end(blocks, &own);
+        }
         at.number += run > 0 ? run : 1;
     }
     readers_release(blocks->readers, at.archive);

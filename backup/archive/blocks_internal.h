@@ -24,6 +24,16 @@ struct blocks {
     pthread_mutex_t lock; /* guards what follows */
     struct codec *idle[IDLE_CODECS];
     size_t idle_count;
+    struct blocks_run *runs; /* being fetched */
+    pthread_cond_t run_ended;
+    _Atomic unsigned run_count; /* how many; may be looked at without the lock */
+};
+
+/* Neighbours that are being fetched in one piece: who needs one of them waits for it. */
+struct blocks_run {
+    struct blocks_run *next;
+    uint32_t archive;
+    size_t first, end;
 };
 
 /* A place in its block, wherever that is by now, in an archive that is held open. */

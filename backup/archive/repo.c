@@ -184,6 +184,11 @@ void repo_free(struct repo *repo)
     free(repo);
 }
 
+bool repo_is_remote(const struct repo *repo)
+{
+    return repo->store->is_remote;
+}
+
 const char *repo_location(const struct repo *repo)
 {
     return repo->store->location;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +48,8 @@ void repo_freep(struct repo **repo);
 
 /* Where it is, as the user wrote it. */
 const char *repo_location(const struct repo *repo);
+/* Whether each read takes a while, and many at once take hardly longer. */
+bool repo_is_remote(const struct repo *repo);
 
 /* "data/…", "meta/…", "index/…", "remap/…" for an archive of that kind. */
 void repo_object_name(enum archive_kind kind, const struct archive_id *id,

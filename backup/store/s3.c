@@ -101,6 +101,7 @@ int s3_store_open(const char *location, const struct s3_options *options, struct
         return err_set(err, ERR_NOMEM, "no memory for a store");
     pthread_mutex_init(&s3->lock, NULL);
     s3->store.ops = &ops;
+    s3->store.is_remote = true;
     s3->store.location = strdup(location);
     int r = s3->store.location ? find_region(s3, options, err)
                                : err_set(err, ERR_NOMEM, "no memory for a location");

@@ -57,6 +57,7 @@ struct store_ops {
 struct store {
     const struct store_ops *ops;
     char *location;    /* as the user wrote it, for messages */
+    bool is_remote;    /* each read takes a while, and many at once take hardly longer */
     struct pace *pace; /* of what is written; NULL: as fast as it goes */
 };
 

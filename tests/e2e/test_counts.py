@@ -200,7 +200,7 @@ def test_a_restore_reads_each_part_of_the_store_once(yester, many):
                prefix=["strace", "-f", "-y", "-qq", "-o", log, "-e", "trace=pread64"])
     seen, twice = set(), []
     for line in log.read_text(errors="replace").splitlines():
-        call = re.search(r"pread64\(\d+<([^>]*/data/[^>]*)>.*, (\d+), (\d+)\)? ", line)
+        call = re.search(rf"pread64\(\d+<({re.escape(str(yester.repo))}/data/[^>]*)>.*, (\d+), (\d+)\)? ", line)
         if call:
             (twice.append if call.groups() in seen else seen.add)(call.groups())
     assert seen and not twice, twice

@@ -88,6 +88,7 @@ def test_interrupted_by_the_keyboard_it_exits_130_and_the_next_backup_succeeds(y
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
-    assert process.returncode in (130, 0), err
+    # Before there is anything to tidy up the signal itself ends it, which a shell calls 130 as well.
+    assert process.returncode in (130, 0, -signal.SIGINT), err
     same(tree, yester.restored(tree, yester.backup(tree)))
     assert name in {s["name"] for s in yester.snapshots()}

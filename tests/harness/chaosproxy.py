@@ -40,10 +40,16 @@ class Stream:
         return head + b"\r\n\r\n"
 
     def exactly(self, count):
-        while len(self.data) < count:
-            self.more()
-        some, self.data = self.data[:count], self.data[count:]
-        return some
+        out = bytearray(count)
+        have = min(count, len(self.data))
+        out[:have], self.data = self.data[:have], self.data[have:]
+        view = memoryview(out)
+        while have < count:
+            got = self.sock.recv_into(view[have:])
+            if not got:
+                raise Cut
+            have += got
+        return bytes(out)
 
     def chunked(self):
         out = b""
