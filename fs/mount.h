@@ -28,6 +28,7 @@ struct mount_options {
     bool allow_other;
     bool no_holes; /* who asks where holes are is not told: see docs/decisions/holes.md */
     size_t cache_bytes; /* of decoded blocks */
+    unsigned refresh_s; /* all is listed so often, to find what is new */
 };
 
 int mount_run(struct repo *repo, const struct mount_options *options, struct err *err);

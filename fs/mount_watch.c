@@ -15,11 +15,10 @@
 /*
  * Where the repository is a directory, a new snapshot shows in the time of its snapshots/: that is
  * looked at often and costs one system call.  What changes within a snapshot (a new revision) does
- * not show there; so all is listed now and then.
+ * not show there; so all is listed now and then, and a bucket only so.
  */
 #define TICK_NS (250 * 1000 * 1000)
 #define HOT_NS (3 * NS_PER_SECOND)
-#define LISTING_NS (10 * NS_PER_SECOND)
 
 /* ---- invalidation ------------------------------------------------------------------------ */
 
@@ -168,12 +167,11 @@ static bool is_due(struct mount *mount, struct watch *watch, int64_t now)
 {
     int snapshots = has_changed(mount, "snapshots", &watch->changed);
     int forgets = has_changed(mount, "forgets", &watch->forgets_changed); /* may not be there yet */
+    int64_t every = (int64_t)mount->options->refresh_s * NS_PER_SECOND;
 
-    if (snapshots < 0)
-        return now - watch->listed >= NS_PER_SECOND / 2; /* not a directory here: ask */
     if (snapshots > 0 || forgets > 0)
         watch->hot_until = now + HOT_NS;
-    return now < watch->hot_until || now - watch->listed >= LISTING_NS;
+    return (snapshots >= 0 && now < watch->hot_until) || now - watch->listed >= every;
 }
 
 static void look(struct mount *mount, struct watch *watch)

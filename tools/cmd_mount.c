@@ -9,10 +9,13 @@
 #include "tools/console.h"
 #include "tools/session.h"
 
+enum { REFRESH_MAX = 24 * 3600 };
+
 static const struct option_spec mount_options[] = {
     {"foreground", 'f', NULL, "stay, until it is unmounted"},
     {"allow-other", 0, NULL, "let other users in, with the permissions of the source"},
     {"no-holes", 0, NULL, "holes of sparse files are zeros like others: saves a request a file"},
+    {"refresh", 0, "SECONDS", "how often to look for new snapshots in a bucket (10)"},
     {"cache", 0, "SIZE", "how much decoded content to keep in memory (256M)"},
     OPTION_DRY_RUN,
     {0},
@@ -40,6 +43,7 @@ static void choose_host(struct app *app, struct session *session, char host[HOST
 static int run_mount(struct app *app, struct err *err)
 {
     CLEANUP(session_close) struct session session = {0};
+    uint64_t refresh = config_number(&app->config, SET_MOUNT_REFRESH);
     char directory[4096], host[HOST_NAME_MAX_SIZE + 1];
     struct mount_options options = {
         .directory = app_argument(app, 0),
@@ -49,8 +53,10 @@ static int run_mount(struct app *app, struct err *err)
         .allow_other = app_flag(app, "allow-other"),
         .no_holes = app_flag(app, "no-holes"),
         .cache_bytes = (size_t)config_number(&app->config, SET_MOUNT_CACHE),
+        .refresh_s = refresh < REFRESH_MAX ? (unsigned)refresh : REFRESH_MAX,
     };
-    int r = session_open(app, SESSION_SNAPSHOTS, &session, err);
+    int r = refresh > 0 ? session_open(app, SESSION_SNAPSHOTS, &session, err)
+                        : err_set(err, ERR_USAGE, "--refresh takes at least one second");
 
     if (r == 0)
         r = session_catalog_directory(app, &session, directory, sizeof(directory), err);

@@ -57,6 +57,7 @@ enum setting_id {
     SET_S3_CONNECTIONS,
     SET_S3_PATIENCE,
     SET_RESTORE_KEEP,
+    SET_MOUNT_REFRESH,
     SET_MOUNT_CACHE,
     SETTINGS,
 };

@@ -1,10 +1,11 @@
 """What a mount asks a bucket for: counted at a proxy, on a real server."""
 import os
 import re
+import time
 
 import pytest
 from chaosproxy import ChaosProxy
-from conftest import same
+from conftest import same, wait_for
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -60,6 +61,20 @@ def test_a_large_file_is_read_in_large_pieces_and_each_about_once(s3_yester, slo
         ranges = gets(slow, before)
     assert asked(ranges) < 96 << 20
     assert len(ranges) < 320  # in blocks of 128 KiB it would be 512 and more
+
+
+def test_a_new_snapshot_appears_and_the_bucket_is_not_listed_all_the_time(s3_yester, slow, tree):
+    s3_yester.backup(tree)
+    direct = dict(s3_yester.env)
+    y = through(s3_yester, slow)
+    with y.mount("--refresh", "3") as mount:
+        before = len(slow.requests)
+        name = y.backup(tree, env=direct)
+        wait_for(lambda: name in os.listdir(mount.path), "the new snapshot")
+        rounds = len([path for _, path, _ in slow.requests[before:] if "snapshots%2F" in path])
+        time.sleep(2)
+        after = len([path for _, path, _ in slow.requests[before:] if "snapshots%2F" in path])
+    assert after - rounds <= 1
 
 
 def test_ranges_tell_nothing_of_where_chunks_begin(s3_yester, slow, work):
