@@ -10,6 +10,21 @@
 
 enum { THREADS = 8, FILES_EACH = 40, MIB = 1024 * 1024 };
 
+static atomic_int writes_left = INT32_MAX;
+
+int __wrap_store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
+                           struct err *err);
+int __real_store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
+                           struct err *err);
+
+int __wrap_store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
+                           struct err *err)
+{
+    if (atomic_fetch_sub(&writes_left, 1) <= 0)
+        return err_set(err, ERR_SYSTEM, "the disk is full");
+    return __real_store_put_write(put, offset, bytes, count, err);
+}
+
 static const struct gather_attributes plain = {
     .mode = 0640, .uid = 12, .gid = 34, .mtime_s = 1700000000, .mtime_ns = 5};
 
@@ -156,6 +171,7 @@ struct pusher {
     struct gather *gather;
     unsigned number;
     pthread_t thread;
+    struct err err;
 };
 
 static size_t size_of(uint64_t seed)
@@ -185,11 +201,16 @@ static void *push_files(void *argument)
 
         path_of(seed, path, sizeof(path));
         uint8_t *bytes = random_bytes(seed, size_of(seed));
-        if (gather_open(pusher->gather, path, &plain, page, &file, &err) < 0 ||
-            push_all(file, bytes, size_of(seed), seed + 1, &err) < 0 ||
-            gather_close(file, &err) < 0)
-            abort();
+        int r = gather_open(pusher->gather, path, &plain, page, &file, &err);
+        if (r == 0 && (r = push_all(file, bytes, size_of(seed), seed + 1, &err)) < 0)
+            gather_drop(file);
+        else if (r == 0)
+            r = gather_close(file, &err);
         free(bytes);
+        if (r < 0) {
+            pusher->err = err;
+            break;
+        }
     }
     return NULL;
 }
@@ -199,14 +220,17 @@ static int push_by_threads(void *context, struct gather *gather, struct err *err
     struct pusher pushers[THREADS];
 
     (void)context;
-    (void)err;
+    err->code = ERR_NONE;
     for (unsigned i = 0; i < THREADS; i++) {
         pushers[i] = (struct pusher){.gather = gather, .number = i};
         assert_int_equal(pthread_create(&pushers[i].thread, NULL, push_files, &pushers[i]), 0);
     }
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < THREADS; i++) {
         pthread_join(pushers[i].thread, NULL);
-    return 0;
+        if (pushers[i].err.code != ERR_NONE)
+            *err = pushers[i].err;
+    }
+    return -(int)err->code;
 }
 
 static void streams_of_many_threads_read_back_as_they_were_pushed(void **state)
@@ -225,6 +249,24 @@ static void streams_of_many_threads_read_back_as_they_were_pushed(void **state)
         must_read(fixture, path, bytes, size_of(seed));
         free(bytes);
     }
+    must_verify(fixture);
+}
+
+/* After so many writes none succeeds any more. */
+static void a_full_disk_ends_the_run_whoever_is_pushing(void **state)
+{
+    static const int moments[] = {0, 1, 2, 5, 20, 60};
+    struct fixture *fixture = *state;
+    struct err err;
+
+    for (size_t i = 0; i < sizeof(moments) / sizeof(moments[0]); i++) {
+        writes_left = moments[i];
+        int r = run_of(fixture, push_by_threads, NULL, &err);
+        writes_left = INT32_MAX;
+        assert_int_equal(r, -ERR_SYSTEM);
+        assert_non_null(strstr(err.text, "the disk is full"));
+    }
+    must_run(fixture, push_by_threads, NULL);
     must_verify(fixture);
 }
 
@@ -522,6 +564,7 @@ int main(void)
 #define GATHERS(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         GATHERS(streams_of_many_threads_read_back_as_they_were_pushed),
+        GATHERS(a_full_disk_ends_the_run_whoever_is_pushing),
         GATHERS(a_dry_run_counts_and_writes_nothing),
         GATHERS(directories_may_come_after_what_is_in_them_or_not_at_all),
         GATHERS(a_crowd_of_small_files_in_a_jumble_comes_back_in_order),

@@ -10,6 +10,7 @@
 #include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
+#include "tools/loading.h"
 #include "tools/output.h"
 #include "tools/replicas.h"
 #include "tools/session.h"
@@ -26,6 +27,7 @@ struct status {
     uint64_t objects, bytes, room;
     struct snapshot_rows rows;
     struct strings hosts, losses;
+    struct strings left_out; /* databases that the last snapshot of them does not have */
     size_t slots;
     struct {
         size_t count;
@@ -44,6 +46,7 @@ static void status_clear(struct status *status)
     snapshot_rows_clear(&status->rows);
     strings_clear(&status->hosts);
     strings_clear(&status->losses);
+    strings_clear(&status->left_out);
 }
 
 static int count_object(void *context, const char *name, uint64_t size, struct err *err)
@@ -135,6 +138,19 @@ static int gather(struct status *status, struct session *session, struct err *er
     count_types(status);
     gather_hints(status);
     return 0;
+}
+
+/* A snapshot that cannot be read is for verify to tell. */
+static void find_left_out(struct status *status, struct session *session)
+{
+    const struct snapshot_row *newest = status->types[TYPE_DATABASE].newest;
+    CLEANUP(selection_clear) struct selection selection = {0};
+    struct err ignored;
+
+    if (newest && session_blocks(session, LOOK_CACHE, &ignored) == 0 &&
+        session_select(status->app, session, newest->name, 1 << TYPE_DATABASE, NULL, &selection,
+                       &ignored) == 0)
+        (void)loading_left_out(status->app, session, &selection, &status->left_out, &ignored);
 }
 
 static void print_types(const struct status *status)
@@ -230,6 +246,8 @@ static void print_text(const struct status *status)
         printf(" %s", status->hosts.at[i]);
     printf("\n");
     print_types(status);
+    for (size_t i = 0; i < status->left_out.count; i++)
+        printf("left out    database %s\n", status->left_out.at[i]);
     print_replicas(status);
     for (size_t i = 0; i < status->losses.count; i++)
         printf("lost        %s\n", status->losses.at[i]);
@@ -259,6 +277,7 @@ static void print_json(const struct status *status)
     struct json_object *object = json_object_new_object();
     struct json_object *hosts = json_object_new_array();
     struct json_object *hints = json_object_new_array(), *losses = json_object_new_array();
+    struct json_object *left_out = json_object_new_array();
 
     for (size_t i = 0; i < status->hosts.count; i++)
         json_object_array_add(hosts,
@@ -278,7 +297,11 @@ static void print_json(const struct status *status)
     for (size_t i = 0; i < status->losses.count; i++)
         json_object_array_add(losses,
                               output_json_text(status->losses.at[i], strlen(status->losses.at[i])));
+    for (size_t i = 0; i < status->left_out.count; i++)
+        json_object_array_add(
+            left_out, output_json_text(status->left_out.at[i], strlen(status->left_out.at[i])));
     json_object_object_add(object, "hosts", hosts);
+    json_object_object_add(object, "databases_left_out", left_out);
     json_object_object_add(object, "losses", losses);
     json_object_object_add(object, "types", types_json(status));
     json_object_object_add(object, "replicas", replicas_json(status));
@@ -296,6 +319,7 @@ static int run(struct app *app, struct err *err)
         r = gather(&status, &session, err);
     if (r < 0)
         return r;
+    find_left_out(&status, &session);
     compare_replicas(&status, &session);
     if (app->json)
         print_json(&status);

@@ -66,6 +66,19 @@ struct dbmanifest_line dbmanifest_line(const struct dbmanifest *manifest, size_t
                                     number_of(line, "tables"), number_of(line, "rows")};
 }
 
+int dbmanifest_left_out(const struct dbmanifest *manifest, struct strings *out, struct err *err)
+{
+    size_t count = 0;
+    struct json_object *names = array_of(manifest->json, "left_out", &count);
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && names && i < count; i++) {
+        const char *name = json_object_get_string(json_object_array_get_idx(names, i));
+        r = name ? strings_add(out, name, strlen(name), err) : no_manifest(err);
+    }
+    return r;
+}
+
 int dbmanifest_parse(const char *text, struct dbmanifest *out, struct err *err)
 {
     out->json = json_tokener_parse(text);

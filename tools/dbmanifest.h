@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backup/archive/root.h"
 #include "backup/source/pgload.h"
 
 struct err;
@@ -26,6 +27,8 @@ struct dbmanifest_line {
     const char *name, *directory;
     uint64_t tables, rows;
 };
+/* Databases of the server that the settings left out; appends their names. */
+int dbmanifest_left_out(const struct dbmanifest *manifest, struct strings *out, struct err *err);
 int dbmanifest_parse(const char *text, struct dbmanifest *out, struct err *err);
 struct dbmanifest_line dbmanifest_line(const struct dbmanifest *manifest, size_t index);
 void dbmanifest_clear(struct dbmanifest *manifest);

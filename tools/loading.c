@@ -255,6 +255,20 @@ static int prepare(struct loading *loading, struct err *err)
     return r < 0 ? r : check_all(loading, err);
 }
 
+int loading_left_out(struct app *app, struct session *session, const struct selection *selection,
+                     struct strings *out, struct err *err)
+{
+    const struct loading_request request = {.selection = selection};
+    CLEANUP(loading_clear)
+    struct loading loading = {.app = app, .session = session, .request = &request};
+
+    loading.how.files = (struct pgload_files){&loading, open_file, read_file, close_file};
+    if (!loading_is_possible(session, selection))
+        return 0;
+    int r = read_manifest(&loading, err);
+    return r < 0 ? r : dbmanifest_left_out(&loading.manifest, out, err);
+}
+
 int loading_run(struct app *app, struct session *session, const struct loading_request *request,
                 struct err *err)
 {

@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#include "backup/archive/root.h"
+
 struct app;
 struct err;
 struct progress;
@@ -29,5 +31,8 @@ struct loading_request {
 
 /* Whether the selection has databases that can be loaded. */
 bool loading_is_possible(struct session *session, const struct selection *selection);
+/* The databases that a snapshot leaves out by its settings. */
+int loading_left_out(struct app *app, struct session *session, const struct selection *selection,
+                     struct strings *out, struct err *err);
 int loading_run(struct app *app, struct session *session, const struct loading_request *request,
                 struct err *err);

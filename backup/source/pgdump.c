@@ -81,6 +81,30 @@ static int dump_all(struct dump *dump, struct pg_conn *home, struct err *err)
     return r;
 }
 
+/* Databases that the settings leave out: whoever looks at the snapshot should know of them. */
+static void add_left_out(const struct dump *dump, struct pg_conn *home, struct text *text)
+{
+    static const char sql[] = "SELECT datname FROM pg_database"
+                              " WHERE datallowconn AND NOT datistemplate ORDER BY datname";
+    const struct pgdump_options *options = dump->options;
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+    struct err ignored;
+    bool any = false;
+
+    if (options->database_count == 0 || pg_query(home, sql, &rows, &ignored) < 0)
+        return;
+    for (int i = 0; i < pg_count(rows); i++) {
+        bool kept = false;
+        for (size_t k = 0; k < options->database_count; k++)
+            kept = kept || strcmp(options->databases[k], pg_text(rows, i, 0)) == 0;
+        if (kept)
+            continue;
+        text_add(text, any ? ", " : "");
+        text_json(text, pg_text(rows, i, 0));
+        any = true;
+    }
+}
+
 static int put_manifest(struct dump *dump, struct pg_conn *home, struct err *err)
 {
     CLEANUP(text_clear) struct text text = {.buf.limit = PGDUMP_TEXT_MAX};
@@ -90,8 +114,9 @@ static int put_manifest(struct dump *dump, struct pg_conn *home, struct err *err
         return r;
     text_add(&text, "{\n  \"method\": \"logical\",\n  \"server_version\": ");
     text_json(&text, pg_version_text(home));
-    text_format(&text, ",\n  \"server_version_number\": %d,\n  \"databases\": [\n",
-                pg_version(home));
+    text_format(&text, ",\n  \"server_version_number\": %d,\n  \"left_out\": [", pg_version(home));
+    add_left_out(dump, home, &text);
+    text_add(&text, "],\n  \"databases\": [\n");
     text_add(&text, text_of(&dump->databases));
     text_add(&text, "\n  ]\n}\n");
     r = text_end(&text, err);

@@ -169,6 +169,9 @@ def test_databases_that_are_not_named_are_left_out(keeper, server):
     keeper.env["POSTGRES_DB"] = "one,nowhere"
     result = keeper.run("backup", "--type", "database", rc=3)
     assert '"nowhere" does not exist' in result.errors
+    # Whoever looks is told what is not kept.
+    assert "left out    database three" in keeper.run("status").text
+    assert keeper.run("--json", "status").json()["databases_left_out"] == ["postgres", "three"]
 
 
 @pytest.mark.quick
