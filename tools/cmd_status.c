@@ -13,9 +13,13 @@
 #include "tools/loading.h"
 #include "tools/output.h"
 #include "tools/replicas.h"
+#include "tools/rights.h"
 #include "tools/session.h"
 
-static const struct option_spec options[] = {{0}};
+static const struct option_spec options[] = {
+    {"rights", 0, NULL, "find out what the credentials may do here, by doing it"},
+    {0},
+};
 
 enum { STALE_DAYS = 2, HINTS_MAX = 8, CATALOG_SIZE = 4096, EXIT_LOSSES = 4 };
 
@@ -309,8 +313,42 @@ static void print_json(const struct status *status)
     output_json(object);
 }
 
+static void print_rights(const struct app *app, const struct rights *rights)
+{
+    static const char *const words[] = {"reading", "writing", "pruning"};
+    const bool enough[] = {rights_to_read(rights), rights_to_write(rights),
+                           rights_to_prune(rights)};
+    struct json_object *object = app->json ? json_object_new_object() : NULL;
+
+    for (size_t i = 0; i < 3; i++) {
+        if (app->json)
+            json_object_object_add(object, words[i], json_object_new_boolean(enough[i]));
+        else
+            printf("%-11s %s\n", words[i], enough[i] ? "yes" : "no");
+    }
+    if (app->json)
+        output_json(object);
+}
+
+/* Without a key: what the store allows is asked, not what is in it. */
+static int show_rights(struct app *app, struct err *err)
+{
+    CLEANUP(store_closep) struct store *store = NULL;
+    struct rights rights = {0};
+    int r = session_store(app, false, &store, err);
+
+    if (r == 0)
+        r = rights_find(store, &rights, err);
+    if (r == 0)
+        print_rights(app, &rights);
+    return r;
+}
+
 static int run(struct app *app, struct err *err)
 {
+    if (app_flag(app, "rights"))
+        return show_rights(app, err);
+
     CLEANUP(session_close) struct session session = {0};
     CLEANUP(status_clear) struct status status = {.app = app};
     int r = session_open(app, SESSION_SNAPSHOTS, &session, err);
@@ -332,7 +370,7 @@ const struct command command_status = {
     .name = "status",
     .arguments = "",
     .summary = "the repository, its keys and snapshots, and what is to be done",
-    .examples = "  yester status\n",
+    .examples = "  yester status\n  yester status --rights\n",
     .details =
         "Exit status 4: something that this host has seen in the repository is gone, and was "
         "never forgotten.\n",

@@ -38,6 +38,7 @@ class Server:
         self.kind, self.where = kind, where
         self.endpoint, self.region = settings["S3_ENDPOINT"], settings["S3_REGION"]
         self.key, self.secret = settings["S3_ACCESS_KEY"], settings["S3_SECRET_KEY"]
+        self.other = (settings.get("S3_ACCESS_KEY2"), settings.get("S3_SECRET_KEY2"))
         host, port = self.endpoint.split("//")[1].split(":")
         self.address = (host, int(port))
         self.client = s3client.Client(self.endpoint, self.region, self.key, self.secret)
