@@ -5,7 +5,6 @@
 #include "backup/archive/walhistory.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/job/walfetch.h"
 #include "catalog/catalog.h"
 #include "catalog/wal.h"
 
@@ -60,7 +59,7 @@ int wal_path_find(struct catalog *catalog, uint64_t system, uint32_t timeline, u
 
     *out = (struct wal_path){.system = system};
     if (r == 0 && followed == 0)
-        r = walfetch_newest_timeline(repo, system, timeline, &followed, err);
+        r = walhistory_newest(repo, system, timeline, &followed, err);
     if (r == 0)
         r = walhistory_read(repo, system, followed, history, err);
     if (r == 0)
@@ -151,7 +150,7 @@ static int keep_mark(void *context, uint32_t timeline, const struct wal_mark *ma
     return 0;
 }
 
-/* Backwards: one part, or a few, tell. */
+/* Backwards: one part tells, or a few where pieces overlap. */
 int wal_path_last(struct catalog *catalog, const struct wal_path *path, struct wal_mark *out,
                   struct err *err)
 {
@@ -162,8 +161,11 @@ int wal_path_last(struct catalog *catalog, const struct wal_path *path, struct w
         CLEANUP(wal_parts_clear) struct wal_parts parts = {0};
         struct marks marks = {.each = keep_mark, .context = &last, .stretch = &path->at[i - 1]};
         r = parts_of(catalog, path, marks.stretch, &parts, err);
-        for (size_t k = parts.count; r == 0 && !last.found && k > 0; k--)
-            r = marks_of_part(catalog, &parts.at[k - 1], &marks, err);
+        for (size_t k = parts.count; r == 0 && k > 0; k--) {
+            const struct wal_part *part = &parts.at[k - 1];
+            if (!last.found || part->start + part->length > last.mark.lsn)
+                r = marks_of_part(catalog, part, &marks, err);
+        }
     }
     if (r == 0 && last.found)
         *out = last.mark;

@@ -8,6 +8,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/lsn.h"
+#include "backup/store/store.h"
 
 enum { LINE_SIZE = 64 };
 
@@ -103,4 +104,29 @@ uint32_t walhistory_next(const struct walhistory *history, uint32_t timeline)
         if (history->at[i].timeline == timeline)
             return history->at[i + 1].timeline;
     return history->timeline;
+}
+
+static int probe(struct repo *repo, const struct wal_meta *meta, struct err *err)
+{
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
+    char name[OBJECT_NAME_SIZE];
+
+    wal_object_name(repo, meta, name);
+    int r = store_open(repo->store, name, &object, err);
+    return r == -ERR_NOT_FOUND ? 0 : r < 0 ? r : 1;
+}
+
+int walhistory_newest(struct repo *repo, uint64_t system, uint32_t timeline, uint32_t *out,
+                      struct err *err)
+{
+    struct wal_meta meta = {.what = WAL_HISTORY, .system = system, .timeline = timeline};
+    int r;
+
+    do
+        meta.timeline++;
+    while (meta.timeline < UINT32_MAX && (r = probe(repo, &meta, err)) == 1);
+    if (r < 0)
+        return r;
+    *out = meta.timeline - 1;
+    return 0;
 }

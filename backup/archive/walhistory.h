@@ -39,3 +39,6 @@ int walhistory_read(struct repo *repo, uint64_t system, uint32_t timeline, struc
 uint64_t walhistory_end(const struct walhistory *history, uint32_t timeline);
 /* The timeline that came after one that it came from. */
 uint32_t walhistory_next(const struct walhistory *history, uint32_t timeline);
+/* The newest timeline from `timeline` on, as the stored histories say. */
+int walhistory_newest(struct repo *repo, uint64_t system, uint32_t timeline, uint32_t *out,
+                      struct err *err);

@@ -11,7 +11,6 @@
 #include "backup/base/err.h"
 #include "backup/base/io.h"
 #include "backup/job/waltails.h"
-#include "backup/store/store.h"
 
 enum { ANY_SEGMENT_SIZE = 16 * 1024 * 1024 };
 
@@ -24,31 +23,6 @@ struct fetch {
     uint64_t at, limit; /* in the file; nothing is written from `limit` on */
     struct walfetch_result *result;
 };
-
-static int probe(struct repo *repo, const struct wal_meta *meta, struct err *err)
-{
-    CLEANUP(store_object_closep) struct store_object *object = NULL;
-    char name[OBJECT_NAME_SIZE];
-
-    wal_object_name(repo, meta, name);
-    int r = store_open(repo->store, name, &object, err);
-    return r == -ERR_NOT_FOUND ? 0 : r < 0 ? r : 1;
-}
-
-int walfetch_newest_timeline(struct repo *repo, uint64_t system, uint32_t timeline, uint32_t *out,
-                             struct err *err)
-{
-    struct wal_meta meta = {.what = WAL_HISTORY, .system = system, .timeline = timeline};
-    int r;
-
-    do
-        meta.timeline++;
-    while (meta.timeline < UINT32_MAX && (r = probe(repo, &meta, err)) == 1);
-    if (r < 0)
-        return r;
-    *out = meta.timeline - 1;
-    return 0;
-}
 
 static int absent(const struct fetch *fetch, struct err *err)
 {
@@ -63,7 +37,7 @@ static int find_limit(struct fetch *fetch, uint64_t *out_end, struct err *err)
     int r = 0;
 
     if (followed == 0)
-        r = walfetch_newest_timeline(settings->repo, settings->system, asked, &followed, err);
+        r = walhistory_newest(settings->repo, settings->system, asked, &followed, err);
     if (r < 0)
         return r;
     if (asked > followed)

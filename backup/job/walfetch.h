@@ -32,6 +32,3 @@ struct walfetch_result {
 /* `target` is written anew; after an error it is not there.  NULL: a dry run. */
 int walfetch_file(const struct walfetch_settings *settings, const char *name, const char *target,
                   struct walfetch_result *out, struct err *err);
-/* The newest timeline from `timeline` on, as the stored histories say. */
-int walfetch_newest_timeline(struct repo *repo, uint64_t system, uint32_t timeline, uint32_t *out,
-                             struct err *err);
