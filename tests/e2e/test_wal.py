@@ -342,6 +342,54 @@ def test_a_gap_is_told_and_the_receiver_goes_on_behind_it(user_yester, server):
     assert y.run("--json", "wal", "status").json()["ranges"] == status["ranges"]
 
 
+def test_a_slot_that_the_server_gave_up_is_made_again_behind_the_gap(user_yester, server):
+    y = user_yester
+    for setting in ("max_slot_wal_keep_size = '32MB'", "wal_keep_size = 0", "max_wal_size = '32MB'", "min_wal_size = '32MB'"):
+        server.sql(f"ALTER SYSTEM SET {setting}")
+    server.sql("SELECT pg_reload_conf()")
+    with Receiver(y) as receiver:
+        receiver.said("receiving timeline 1")
+        server.sql("CREATE TABLE t (n int)")
+        assert receiver.end() == 0
+    for _ in range(6):
+        server.sql("INSERT INTO t VALUES (1)")
+        server.switch()
+    wait_for(lambda: server.sql("SELECT wal_status FROM pg_replication_slots") == "lost", "the server to give the slot up")
+    with Receiver(y) as receiver:
+        receiver.said("GAP")
+        server.sql("INSERT INTO t VALUES (2)")
+        end = number(server.lsn())
+        wait_for(lambda: confirmed(server) >= end, "the receiver behind the gap")
+        assert receiver.end() == 0
+    assert server.sql("SELECT wal_status FROM pg_replication_slots") == "reserved"
+    assert len(y.run("--json", "wal", "status").json()["gaps"]) == 1
+
+
+@pytest.mark.root
+def test_a_full_repository_is_told_and_nothing_is_confirmed_until_there_is_room(user_yester, server):
+    y = user_yester
+    small = y.fresh("small")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=777", "none", small], check=True)
+    try:
+        y.env["YESTER_REPO"] = str(small / "repo")
+        y.init()
+        with Receiver(y) as receiver:
+            receiver.said("receiving timeline 1")
+            server.sql("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 150000) AS n")
+            end = number(server.lsn())
+            receiver.said("again in")
+            assert "is full" in receiver.text
+            told = confirmed(server)
+            assert told < end
+            assert receiver.process.poll() is None
+            subprocess.run(["mount", "-o", "remount,size=200m", small], check=True)
+            wait_for(lambda: confirmed(server) >= end, "the receiver to catch up", 60)
+            assert_stored(y, server, end)
+            assert receiver.end() == 0
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
 def test_points_and_prune_go_by_the_physical_backups(user_yester, server):
     y = user_yester
     with Receiver(y) as receiver:
@@ -487,15 +535,23 @@ def recover(y, backup, name, **target):
     return copy
 
 
+@pytest.mark.long
+def test_recovery_to_each_of_20_moments_gives_exactly_the_known_state(user_yester, server):
+    recover_to_moments(user_yester, server, 20)
+
+
 def test_recovery_to_a_restore_point_and_to_times_gives_exactly_the_known_state(user_yester, server):
-    y = user_yester
+    recover_to_moments(user_yester, server, 6)
+
+
+def recover_to_moments(y, server, count):
     backup = y.work / "base"
     moments = []
     with Receiver(y) as receiver:
         receiver.said("receiving timeline 1")
         server.sql("CREATE TABLE t (n int)")
         server.run("pg_basebackup", "-D", backup, "-X", "none", "-c", "fast")
-        for i in range(6):
+        for i in range(count):
             server.sql(f"INSERT INTO t VALUES ({i})")
             moments.append((server.sql("SELECT clock_timestamp()"), server.sql("SELECT sum(n), count(*) FROM t")))
             if i == 2:
@@ -509,16 +565,16 @@ def test_recovery_to_a_restore_point_and_to_times_gives_exactly_the_known_state(
         with recover(y, backup, "point", recovery_target_name="third") as copy:
             assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[2][1]
         # The same moments as positions; the server itself fails at a time behind its last commit.
-        for i in (1, 5):
+        for i in (1, count - 1):
             commit = y.run("--json", "points", "--at", moments[i][0].replace(" ", "T").replace("+00", "Z")).json()
             with recover(y, backup, f"lsn{i}", recovery_target_lsn=commit["lsn"]) as copy:
                 assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[i][1]
         [known] = y.run("--json", "points").json()["servers"]
         assert [p["name"] for p in known["restore_points"]] == ["third"]
         assert "no physical backup" in y.run("points").text
-        for i in (0, 1, 3, 4):
+        for i in [n for n in range(count - 1) if n != 2]:
             with recover(y, backup, f"time{i}", recovery_target_time=moments[i][0]) as copy:
                 assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[i][1]
         with recover(y, backup, "newest") as copy:
-            assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[5][1]
+            assert copy.sql("SELECT sum(n), count(*) FROM t") == moments[-1][1]
         assert receiver.end() == 0
