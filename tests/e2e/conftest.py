@@ -96,7 +96,7 @@ class Yester:
     def __init__(self, work, user=None, s3=None):
         self.work, self.user, self.s3 = pathlib.Path(work), user, s3
         self.prefix = "t" + os.urandom(8).hex()
-        self.key = self.work / "key"
+        self.directory, self.key = self.work / "repo", self.work / "key"
         self.cache, self.reports = self.work / "cache", self.work / "sanitizer"
         self.mounts = []
         for path in (self.cache, self.reports, self.work / "home"):
@@ -117,14 +117,20 @@ class Yester:
 
     @property
     def location(self):
-        return f"s3://{s3server.BUCKET}/{self.prefix}" if self.s3 else str(self.work / "repo")
+        return f"s3://{s3server.BUCKET}/{self.prefix}" if self.s3 else str(self.directory)
 
     @property
     def repo(self):
         """The repository's directory: a test that looks into it is not one for a bucket."""
         if self.s3:
             pytest.skip("looks into the repository's directory")
-        return self.work / "repo"
+        return self.directory
+
+    @repo.setter
+    def repo(self, directory):
+        if self.s3:
+            pytest.skip("looks into the repository's directory")
+        self.directory = directory
 
     def write_key(self, path):
         path.write_bytes(base64.b64encode(os.urandom(32)) + b"\n")
