@@ -1,5 +1,7 @@
 #include "backup/archive/move.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "backup/archive/blocks.h"
@@ -319,6 +321,66 @@ static void who_has_an_archive_open_reads_on_when_it_is_moved_and_deleted(void *
     free(moved.chunks);
 }
 
+struct reading {
+    struct blocks *blocks;
+    uint32_t archive, looks_like, seed;
+    atomic_bool *done;
+    unsigned failures;
+};
+
+static void *read_on(void *argument)
+{
+    struct reading *reading = argument;
+    uint8_t got[3 * BLOCK_SIZE];
+    struct err err;
+
+    for (unsigned i = 0; i < 50 || !atomic_load(reading->done); i++) {
+        struct place place = {reading->archive,
+                              random_below(&reading->seed, RAW_SIZE - (uint32_t)sizeof(got))};
+        if (blocks_read(reading->blocks, place, got, sizeof(got), &err) < 0)
+            reading->failures++;
+        else if (got[77] != byte_at(reading->looks_like, place.raw + 77))
+            reading->failures++;
+    }
+    return NULL;
+}
+
+/* Small caches, so that archives are opened again and again. */
+static void many_readers_go_on_while_archives_are_moved_again_and_again(void **state)
+{
+    enum { READERS = 4, MOVES = 5 };
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    CLEANUP(repo_freep) struct repo *reading = temprepo_open_again(&temp);
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(reading, 0);
+    uint32_t archive = write_archive(temp.repo), number, at = archive;
+    struct reading readers[READERS];
+    pthread_t threads[READERS];
+    struct moved moved = {0};
+    atomic_bool done = false;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(idtable_number(reading->ids, idtable_id(temp.repo->ids, archive), ARCHIVE_DATA,
+                                    &number, &err),
+                     0);
+    for (uint32_t i = 0; i < READERS; i++) {
+        readers[i] = (struct reading){blocks, number, archive, i, &done, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readers[i]), 0);
+    }
+    for (int i = 0; i < MOVES; i++) {
+        compact(temp.repo, &at, NULL, 1, &moved);
+        remove_archive(temp.repo, at);
+        assert_int_equal(idtable_number(temp.repo->ids, &moved.last, ARCHIVE_DATA, &at, &err), 0);
+        assert_int_equal(remap_refresh(reading, &err), 0);
+    }
+    atomic_store(&done, true);
+    for (size_t i = 0; i < READERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(readers[i].failures, 0);
+    }
+    free(moved.chunks);
+}
+
 static void what_lies_in_an_archive_that_is_really_lost_is_an_error(void **state)
 {
     CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
@@ -430,6 +492,7 @@ int main(void)
         cmocka_unit_test(what_was_moved_twice_is_found_from_both_places),
         cmocka_unit_test(two_pruners_may_move_the_same_archive),
         cmocka_unit_test(who_has_an_archive_open_reads_on_when_it_is_moved_and_deleted),
+        cmocka_unit_test(many_readers_go_on_while_archives_are_moved_again_and_again),
         cmocka_unit_test(what_lies_in_an_archive_that_is_really_lost_is_an_error),
         cmocka_unit_test(what_is_moved_is_sealed_anew_in_the_newest_epoch),
         cmocka_unit_test(a_damaged_source_is_told_and_the_next_is_moved),

@@ -192,7 +192,7 @@ static void decode_percent(char *text)
     for (const char *at = text; *at; at++) {
         int high = *at == '%' ? hex_digit(at[1]) : -1;
         int low = high >= 0 ? hex_digit(at[2]) : -1;
-        *to++ = low > 0 || (low == 0 && high > 0) ? (char)(high << 4 | low) : *at;
+        *to++ = low > 0 || (low == 0 && high > 0) ? (char)(high * 16 + low) : *at;
         at += low > 0 || (low == 0 && high > 0) ? 2 : 0;
     }
     *to = '\0';
