@@ -126,6 +126,7 @@ static void times_are_read_in_all_their_forms(void **state)
     assert_time("2026-02-04T14:30:05+02:00", NOON);
     assert_time("2026-02-04T09:00:05.5-03:30", NOON + 500000000);
     assert_time("2026-02-04T12:30:05.1234567891Z", NOON + 123456789);
+    assert_time("2026-02-04 13:30:05.5+01", NOON + 500000000); /* as PostgreSQL writes it */
     assert_time("2026-02-04 13:30:05", NOON);
     assert_time("2026-02-04T13:30:05", NOON);
     assert_time("2026-02-04 13:30", NOON - 5 * NS_PER_SECOND);

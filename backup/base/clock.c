@@ -221,7 +221,7 @@ static int64_t scan_time_of_day(struct scan *scan, struct tm *tm)
     return scan_fraction(scan);
 }
 
-/* "Z" or "+01:00", which a space may set off; true when there is one. */
+/* "Z", "+01:00", or as PostgreSQL writes "+01", which a space may set off; true when there is one. */
 static bool scan_offset(struct scan *scan, int64_t *out_seconds)
 {
     *out_seconds = 0;
@@ -232,8 +232,7 @@ static bool scan_offset(struct scan *scan, int64_t *out_seconds)
     if (sign == '\0')
         return false;
     int hours = scan_digits(scan, 2);
-    scan_expect(scan, ":");
-    int minutes = scan_digits(scan, 2);
+    int minutes = scan_any(scan, ":") ? scan_digits(scan, 2) : 0;
     if (hours > 23 || minutes > 59)
         scan->at = NULL;
     *out_seconds = (sign == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
