@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -86,7 +85,6 @@ def test_each_table_is_a_file_of_its_rows(keeper, server):
     keeper.verify()
 
 
-@pytest.mark.quick
 def test_a_sql_file_loads_into_the_schema_by_psql(keeper, server, work):
     fill(server)
     keeper.backup(type="database")
@@ -104,7 +102,6 @@ def test_a_sql_file_loads_into_the_schema_by_psql(keeper, server, work):
         assert server.sql(query, "again") == server.sql(query, "shop"), table
 
 
-@pytest.mark.quick
 def test_an_unchanged_database_costs_next_to_nothing_again(keeper, server):
     server.sql("CREATE DATABASE shop")
     server.sql("CREATE TABLE t AS SELECT i, md5(i::text) AS x, md5((i + 1)::text) AS y FROM generate_series(1, 100000) i", "shop")
@@ -125,7 +122,6 @@ def test_without_a_server_there_is_no_snapshot(keeper, server):
     assert keeper.snapshots() == []
 
 
-@pytest.mark.quick
 def test_a_wrong_password_is_told_and_never_shown(yester, make_server):
     server = make_server("pg", "--auth-host=scram-sha-256")
     server.configure(listen_addresses="'127.0.0.1'")
@@ -158,7 +154,6 @@ def test_a_missing_right_is_named_with_the_table(keeper, server):
     assert "permission denied for table" in result.errors and "pg_read_all_data" in result.errors
 
 
-@pytest.mark.quick
 def test_databases_that_are_not_named_are_left_out(keeper, server):
     for name in ("one", "two", "three"):
         server.sql(f"CREATE DATABASE {name}")
@@ -174,7 +169,6 @@ def test_databases_that_are_not_named_are_left_out(keeper, server):
     assert keeper.run("--json", "status").json()["databases_left_out"] == ["postgres", "three"]
 
 
-@pytest.mark.quick
 def test_all_is_files_config_and_database_in_one_snapshot(keeper, server, tree):
     server.sql("CREATE DATABASE shop")
     config = keeper.work / "yester.conf"
@@ -329,7 +323,6 @@ def test_a_fresh_server_gets_all_back_as_it_was(keeper, server, make_server):
     assert fresh.sql("SET ROLE keeper; SELECT count(*) FROM guarded", "shop") == "1"
 
 
-@pytest.mark.quick
 def test_a_database_that_is_not_empty_is_refused_or_renamed(keeper, server):
     server.sql("CREATE DATABASE shop")
     server.sql("CREATE TABLE t AS SELECT 1 AS i", "shop")
@@ -347,7 +340,6 @@ def test_a_database_that_is_not_empty_is_refused_or_renamed(keeper, server):
     assert server.sql("SELECT i FROM t", "shop_copy") == "1"
 
 
-@pytest.mark.quick
 def test_a_database_somebody_is_connected_to_stays_in_its_place(keeper, server):
     server.sql("CREATE DATABASE shop")
     server.sql("CREATE TABLE t AS SELECT 1 AS i", "shop")
@@ -363,7 +355,6 @@ def test_a_database_somebody_is_connected_to_stays_in_its_place(keeper, server):
         session.communicate(b"\\q\n")
 
 
-@pytest.mark.quick
 def test_a_dry_run_loads_nothing(keeper, server, make_server):
     fill(server)
     keeper.backup(type="database")
@@ -394,7 +385,6 @@ def test_one_table_and_one_schema_come_into_a_new_schema(keeper, server):
     assert "no table" in result.errors
 
 
-@pytest.mark.quick
 def test_a_load_that_fails_leaves_nothing_behind(keeper, server):
     server.sql("CREATE DATABASE shop")
     # Rows are refused while the view is empty, and the view is filled when all rows are there.
@@ -408,7 +398,6 @@ def test_a_load_that_fails_leaves_nothing_behind(keeper, server):
     assert databases(server) == {"postgres", "shop"}
 
 
-@pytest.mark.quick
 def test_what_the_snapshot_has_not_whole_is_not_loaded_as_if_it_were(keeper, server):
     fill(server)
     server.sql("CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader")
@@ -452,3 +441,14 @@ def test_pgbench_at_scale_50_comes_back_while_it_was_written(keeper, server, mak
                      " (SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history)", "shop")
     assert len(set(sums.split("|"))) == 1, sums
     assert fresh.sql("SELECT count(*) FROM pgbench_accounts", "shop") == "5000000"
+
+
+def test_who_may_not_make_databases_is_told_before_anything_is_done(keeper, server):
+    server.sql("CREATE DATABASE shop")
+    server.sql("CREATE TABLE t AS SELECT 1 AS i", "shop")
+    keeper.backup(type="database")
+    server.sql("CREATE ROLE poor LOGIN")
+    before = roles(server), databases(server)
+    result = keeper.run("restore", "latest", "database/shop", "--into", "again", rc=1, env={"POSTGRES_USER": "poor"})
+    assert "CREATEDB" in result.errors
+    assert (roles(server), databases(server)) == before
