@@ -13,6 +13,7 @@
 #include "tools/datadir_internal.h"
 #include "tools/meter.h"
 #include "tools/output.h"
+#include "tools/pgserver.h"
 
 enum { OLDER_MAX = 10000 };
 
@@ -150,8 +151,51 @@ static void print_summary(const struct datadir *run, const struct extract_result
     }
     console_line("restored %s, %s written (%s)", output_count(result->files, "file", files),
                  output_size(result->bytes, size), output_duration(took_ns, took));
-    console_line("start the server with -D %s: it recovers, and then takes connections",
-                 run->directory);
+    if (!app_flag(run->app, "verify"))
+        console_line("start the server with -D %s: it recovers, and then takes connections",
+                     run->directory);
+}
+
+/* ---- what PostgreSQL itself says of it ---- */
+
+static void say_found(const char *line)
+{
+    console_say("pg_amcheck: %s", line);
+}
+
+/* Starting it is what brings it to its target. */
+static int try_server(struct datadir *run, const char *programs, struct err *err)
+{
+    CLEANUP(pgserver_stopp) struct pgserver *server = NULL;
+    const struct pgserver_settings settings = {
+        .programs = programs,
+        .directory = run->directory,
+        .user = config_text(&run->app->config, SET_DATABASE_USER),
+        .progress = &run->progress,
+    };
+    int64_t started = clock_monotonic_ns();
+    char took[OUTPUT_SIZE];
+
+    int r = pgserver_start(&settings, &server, err);
+    if (r < 0)
+        return err_context(err, "the restored server");
+    if (!run->app->quiet)
+        console_line("it recovered to its target (%s)",
+                     output_duration(clock_monotonic_ns() - started, took));
+    r = pgserver_check(server, say_found, err);
+    if (r == 0 && !run->app->quiet)
+        console_line("pg_amcheck finds nothing wrong; the server is stopped again");
+    return r;
+}
+
+static int find_programs(struct datadir *run, char programs[PGSERVER_PATH_SIZE], struct err *err)
+{
+    int r = pgserver_find(pgdata_facts(run->data)->major, programs, err);
+
+    if (r == 0 || app_flag(run->app, "verify"))
+        return r;
+    console_say("%s: the data directory starts with that version only", err->text);
+    return 0;
 }
 
 /* ---- the run ---- */
@@ -184,19 +228,23 @@ int datadir_run(struct app *app, struct err *err)
     CLEANUP(datadir_clear) struct datadir run = {.app = app};
     struct extract_result result;
     int64_t started = clock_monotonic_ns();
+    char programs[PGSERVER_PATH_SIZE];
 
     *err = (struct err){0};
     signal(SIGPIPE, SIG_IGN);
     int r = prepare(&run, err);
+    if (r == 0)
+        r = find_programs(&run, programs, err);
     if (r == 0)
         r = meter_start(&run.progress, app->quiet, err);
     if (r < 0)
         return r;
     r = pgdata_restore(run.data, &result, err);
     meter_stop();
-    if (r == 0)
-        print_summary(&run, &result, clock_monotonic_ns() - started);
-    else
+    if (r < 0) {
         app_hint(app, "run it again: it goes on where it stopped");
-    return r;
+        return r;
+    }
+    print_summary(&run, &result, clock_monotonic_ns() - started);
+    return app_flag(app, "verify") && !run.how.dry_run ? try_server(&run, programs, err) : 0;
 }

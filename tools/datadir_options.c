@@ -170,8 +170,8 @@ static int parse_directory(struct datadir *run, struct err *err)
 
 int datadir_parse(struct datadir *run, struct err *err)
 {
-    static const char *const not_with[] = {"target",     "include",   "exclude",   "delete",
-                                           "no-special", "no-setuid", "overwrite", "verify"};
+    static const char *const not_with[] = {"target",     "include",   "exclude",  "delete",
+                                           "no-special", "no-setuid", "overwrite"};
     struct app *app = run->app;
     int r = 0;
 

@@ -16,7 +16,7 @@ struct pgbase {
     struct pgtar tar;
     enum pgbase_part part; /* what is being sent */
     char prefix[32];       /* in front of a tar's names: "" or "pg_tblspc/16385/" */
-    uint64_t counted;      /* bytes told to the progress */
+    bool top_due;          /* the tablespace's own directory did not come yet */
     bool no_memory;        /* for a damaged file's name */
 };
 

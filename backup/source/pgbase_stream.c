@@ -50,12 +50,30 @@ static int next_message(struct pgbase *base, char **out, size_t *out_size, struc
 
 /* ---- a tar's files, at their place in the data directory ---- */
 
+/* A tablespace's own directory is not in its tar: it is like the first that is. */
+static int put_top(struct pgbase *base, const struct pgtar_entry *like, struct err *err)
+{
+    struct pgtar_entry top = *like;
+    char name[sizeof(base->prefix)];
+
+    base->top_due = false;
+    (void)snprintf(name, sizeof(name), "%s", base->prefix);
+    name[strlen(name) - 1] = 0; /* its slash */
+    top.kind = PGTAR_DIRECTORY;
+    top.name = name;
+    int r = base->options->sink.begin(base->options->sink.context, &top, err);
+    return r < 0 ? r : base->options->sink.end(base->options->sink.context, err);
+}
+
 static int begin_entry(void *context, const struct pgtar_entry *entry, struct err *err)
 {
     struct pgbase *base = context;
     char name[sizeof(base->prefix) + PGTAR_NAME_SIZE];
     struct pgtar_entry placed = *entry;
 
+    int r = base->top_due ? put_top(base, entry, err) : 0;
+    if (r < 0)
+        return r;
     (void)snprintf(name, sizeof(name), "%s%s", base->prefix, entry->name);
     placed.name = name;
     return base->options->sink.begin(base->options->sink.context, &placed, err);
@@ -75,23 +93,16 @@ static int end_entry(void *context, struct err *err)
     return base->options->sink.end(base->options->sink.context, err);
 }
 
-static int begin_tar(struct pgbase *base, const struct pgbase_tablespace *space, struct err *err)
+static void begin_tar(struct pgbase *base, const struct pgbase_tablespace *space)
 {
     struct pgtar_sink sink = {begin_entry, entry_data, end_entry, base};
-    struct pgtar_entry top = {
-        .kind = PGTAR_DIRECTORY, .name = "", .target = "", .mode = 0700, .mtime = 0};
 
     pgtar_init(&base->tar, &sink);
     base->part = PART_TAR;
+    base->top_due = space != NULL;
     base->prefix[0] = 0;
-    if (!space)
-        return 0;
-    (void)snprintf(base->prefix, sizeof(base->prefix), "pg_tblspc/%u", space->oid);
-    int r = begin_entry(base, &top, err);
-    if (r == 0)
-        r = base->options->sink.end(base->options->sink.context, err);
-    (void)snprintf(base->prefix, sizeof(base->prefix), "pg_tblspc/%u/", space->oid);
-    return r;
+    if (space)
+        (void)snprintf(base->prefix, sizeof(base->prefix), "pg_tblspc/%u/", space->oid);
 }
 
 static int begin_manifest(struct pgbase *base, struct err *err)
@@ -144,9 +155,8 @@ static int read_copy(struct pgbase *base, struct err *err)
 
 int pgbase_read_tar(struct pgbase *base, const struct pgbase_tablespace *space, struct err *err)
 {
-    int r = begin_tar(base, space, err);
-
-    return r < 0 ? r : read_copy(base, err);
+    begin_tar(base, space);
+    return read_copy(base, err);
 }
 
 int pgbase_read_manifest(struct pgbase *base, struct err *err)
@@ -165,12 +175,16 @@ static int begin_archive(struct pgbase *base, const char *bytes, size_t size, st
     const struct pgbase_result *out = base->out;
     char name[24];
 
-    if (length < size && strcmp(bytes, "base.tar") == 0)
-        return begin_tar(base, NULL, err);
+    if (length < size && strcmp(bytes, "base.tar") == 0) {
+        begin_tar(base, NULL);
+        return 0;
+    }
     for (size_t i = 0; i < out->tablespace_count && length < size; i++) {
         (void)snprintf(name, sizeof(name), "%u.tar", out->tablespaces[i].oid);
-        if (strcmp(bytes, name) == 0)
-            return begin_tar(base, &out->tablespaces[i], err);
+        if (strcmp(bytes, name) == 0) {
+            begin_tar(base, &out->tablespaces[i]);
+            return 0;
+        }
     }
     return err_set(err, ERR_REMOTE, "the server sent an archive that it did not announce");
 }

@@ -94,7 +94,40 @@ def test_what_is_restored_starts_and_is_what_was_there(keeper, server, servers):
     assert (copy.sql(CHECK), copy.sql("SELECT count(*), sum(i) FROM in_space")) == want
     assert copy.sql("SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'space'") == str(moved)
     assert not (data / "recovery.signal").exists()
+    assert moved.stat().st_uid == server.data.stat().st_uid
     copy.run("pg_amcheck", "--all", "--install-missing")
+
+
+def test_verify_starts_the_server_recovers_and_has_postgresql_look_at_every_page(keeper, server, servers):
+    some_rows(server)
+    space = add_tablespace(server)
+    take(keeper)
+    want = server.sql(CHECK)
+    data = target(keeper)
+    result = restore(keeper, "--verify", "--tablespace-map", f"{space}={keeper.fresh('moved')}", directory=data)
+    assert "recovered to its target" in result.errors and "finds nothing wrong" in result.errors
+    assert not (data / "recovery.signal").exists() and not (data / "postmaster.pid").exists()
+    copy = start(servers, data)
+    assert copy.sql(CHECK) == want
+    assert copy.sql("SELECT count(*) FROM pg_namespace WHERE nspname ~ 'yester'") == "0"
+
+
+def test_verify_tells_a_damaged_index(keeper, server):
+    some_rows(server)
+    damage(server, "t_m_idx", 1)
+    hurt = keeper.run("backup", "--type", "database", "--physical", rc=3).lines[-1]
+    result = restore(keeper, "--verify", snapshot=hurt, directory=target(keeper), rc=4)
+    assert "pg_amcheck" in result.errors and "t_m_idx" in result.errors
+
+
+def test_a_key_from_the_environment_is_not_written_down(keeper, server):
+    take(keeper)
+    moved = keeper.key.rename(keeper.key.with_name("elsewhere"))
+    env = {"YESTER_KEY_FILE": "", "BACKUP_ENCRYPTION_KEY": moved.read_text().strip()}
+    data = target(keeper)
+    restore(keeper, directory=data, env=env)
+    assert "wal fetch" in (data / "postgresql.auto.conf").read_text()
+    assert moved.read_text().strip() not in (data / "postgresql.auto.conf").read_text()
 
 
 def test_without_a_map_the_manifest_holds_to_the_last_file(keeper, server):
