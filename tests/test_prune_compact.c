@@ -68,6 +68,50 @@ static void alone_it_compacts_and_frees_at_once(void **state)
     must_hold(fixture, "link");
 }
 
+/* Enough to decide about a snapshot when its root is no longer at hand. */
+static struct root identity(const struct root *root)
+{
+    struct root out = {.sequence = root->sequence, .start_ns = root->start_ns};
+
+    strcpy(out.name, root->name);
+    strcpy(out.host, root->host);
+    return out;
+}
+
+/* What a forgotten snapshot needs is moved as well: it may come back, and be read from there. */
+static void who_is_taken_back_finds_what_was_moved_meanwhile(void **state)
+{
+    struct fixture *fixture = *state;
+
+    shell(fixture, "for i in 1 2 3 4; do head -c 200000 /dev/urandom > old$i; done && "
+                   "head -c 50000 /dev/urandom > shared && sleep 0.05");
+    must_back_up(fixture);
+    const struct root first = identity(&fixture->result.root);
+    shell(fixture, "rm old2 old3 old4");
+    must_back_up(fixture);
+    const struct root second = identity(&fixture->result.root);
+    shell(fixture, "rm old1");
+    must_back_up(fixture);
+    compact = 50;
+    decide(fixture, &first, NOTE_FORGET, 0);
+    prune(fixture);
+    later(GRACE);
+    decide(fixture, &second, NOTE_FORGET, 0);
+    prune(fixture);
+    assert_true(result.snapshots == 1 && result.compacted == 1);
+    assert_true(result.moved_bytes > 250000 && result.moved_bytes < 300000);
+    later(HOUR);
+    decide(fixture, &second, NOTE_UNFORGET, 1);
+    for (int i = 0; i < 2; i++) {
+        prune(fixture);
+        assert_int_equal(result.compacted, 0);
+        must_be_whole(fixture);
+        later(GRACE);
+    }
+    assert_true(stored(fixture) < 350000);
+    assert_int_equal(objects(fixture, "snapshots"), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, tear_down)
 
 int main(void)
@@ -75,6 +119,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_is_needed_of_a_sparse_archive_is_moved_out_of_it),
         TEST(alone_it_compacts_and_frees_at_once),
+        TEST(who_is_taken_back_finds_what_was_moved_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
