@@ -36,12 +36,12 @@ static void what_is_needed_of_a_sparse_archive_is_moved_out_of_it(void **state)
     later(GRACE);
     prune(fixture);
     assert_true(result.snapshots == 1 && result.compacted == 1);
-    assert_true(result.compacted_bytes > 900000 && result.moved_bytes < 150000);
+    assert_true(result.compacted_bytes > 900000 && result.moved_bytes < 400000);
     assert_true(result.marked == 1 && stored(fixture) > 1000000);
     must_be_whole(fixture);
     later(GRACE);
     prune(fixture);
-    assert_true(result.compacted == 0 && result.freed > 900000 && stored(fixture) < 150000);
+    assert_true(result.compacted == 0 && result.freed > 900000 && stored(fixture) < 400000);
     must_be_whole(fixture);
     must_hold(fixture, "shared");
     /* It goes on: backups refer to what was moved, and its own forgetting frees that, too. */
@@ -62,7 +62,7 @@ static void alone_it_compacts_and_frees_at_once(void **state)
     one_sparse_archive(fixture);
     decide(fixture, &fixture->before, NOTE_FORGET, 0);
     assert_int_equal(prune_with(fixture, NULL, true), 0);
-    assert_true(result.compacted == 1 && result.freed > 900000 && stored(fixture) < 150000);
+    assert_true(result.compacted == 1 && result.freed > 900000 && stored(fixture) < 400000);
     assert_int_equal(objects(fixture, "marks"), 0);
     must_be_whole(fixture);
     must_hold(fixture, "link");
@@ -83,11 +83,11 @@ static void who_is_taken_back_finds_what_was_moved_meanwhile(void **state)
 {
     struct fixture *fixture = *state;
 
-    shell(fixture, "for i in 1 2 3 4; do head -c 200000 /dev/urandom > old$i; done && "
+    shell(fixture, "head -c 200000 /dev/urandom > old1 && head -c 2000000 /dev/urandom > old2 && "
                    "head -c 50000 /dev/urandom > shared && sleep 0.05");
     must_back_up(fixture);
     const struct root first = identity(&fixture->result.root);
-    shell(fixture, "rm old2 old3 old4");
+    shell(fixture, "rm old2");
     must_back_up(fixture);
     const struct root second = identity(&fixture->result.root);
     shell(fixture, "rm old1");
@@ -99,7 +99,8 @@ static void who_is_taken_back_finds_what_was_moved_meanwhile(void **state)
     decide(fixture, &second, NOTE_FORGET, 0);
     prune(fixture);
     assert_true(result.snapshots == 1 && result.compacted == 1);
-    assert_true(result.moved_bytes > 250000 && result.moved_bytes < 300000);
+    /* Blocks are moved whole, and who shares one with whom is for the workers to say. */
+    assert_true(result.moved_bytes > 250000 && result.moved_bytes < 700000);
     later(HOUR);
     decide(fixture, &second, NOTE_UNFORGET, 1);
     for (int i = 0; i < 2; i++) {
@@ -108,7 +109,7 @@ static void who_is_taken_back_finds_what_was_moved_meanwhile(void **state)
         must_be_whole(fixture);
         later(GRACE);
     }
-    assert_true(stored(fixture) < 350000);
+    assert_true(stored(fixture) < 800000);
     assert_int_equal(objects(fixture, "snapshots"), 2);
 }
 

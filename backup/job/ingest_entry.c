@@ -120,9 +120,23 @@ bool ingest_usable(struct ingest *ingest, struct place place, uint64_t length)
     return true;
 }
 
+/* The items that a list of extents is made of. */
+struct looking {
+    struct ingest *ingest;
+    bool usable;
+};
+
+static void look_at_item(void *context, struct place place)
+{
+    struct looking *looking = context;
+
+    looking->usable = looking->usable && ingest_usable(looking->ingest, place, 1);
+}
+
 /* Every archive that the content lies in can still be referred to. */
 static bool content_usable(struct ingest *ingest, const struct content *content)
 {
+    struct looking looking = {ingest, true};
     struct content_cursor cursor;
     struct extent extent;
     uint64_t start;
@@ -132,18 +146,18 @@ static bool content_usable(struct ingest *ingest, const struct content *content)
         return true;
     if (content->form == CONTENT_ONE)
         return ingest_usable(ingest, content->place, content->size);
-    if (content->form != CONTENT_LIST && !ingest_usable(ingest, content->place, 1))
-        return false;
     bool usable = true;
+    blocks_watch(ingest->options.blocks, look_at_item, &looking);
     int r = content_open(&cursor, ingest->options.blocks, content, 0, &err);
     if (r == 0) {
         while (usable && (r = content_next(&cursor, &extent, &start, &err)) == 1)
             usable = ingest_usable(ingest, extent.place, extent.length);
         content_close(&cursor);
     }
+    blocks_watch(ingest->options.blocks, NULL, NULL);
     if (r < 0)
         log_debug("a list of extents is damaged, so its file is read again: %s", err.text);
-    return usable && r >= 0;
+    return usable && looking.usable && r >= 0;
 }
 
 /*
