@@ -96,6 +96,7 @@ class ChaosProxy:
         self.random, self.lock = random.Random(seed), threading.Lock()
         self.requests, self.drawn, self.before = [], [], None
         self.refused_token, self.refused = None, 0
+        self.down = False  # no request gets an answer
         self.server = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.endpoint = "http://127.0.0.1:%d" % self.server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -160,6 +161,8 @@ class ChaosProxy:
         method, path = (part.decode() for part in head.split()[:2])
         fault, chance = self._draw(method, path, head)
         length = int(header(head, b"content-length") or 0)
+        if self.down:
+            self._reset(here)
         if fault == "reset-request":
             here.exactly(int(length * chance))
             self._reset(here)
