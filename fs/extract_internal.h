@@ -36,7 +36,6 @@ enum {
     EXTRACT_NAME_SIZE = 32, /* ".yester-tmp-XXXXXXXXXXXX" */
 };
 
-
 #define EXTRACT_TEMPORARY ".yester-tmp-"
 
 enum pass { PASS_COUNT, PASS_WRITE, PASS_DELETE, PASS_VERIFY };
