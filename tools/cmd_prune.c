@@ -304,7 +304,8 @@ const struct command command_prune = {
                "what is needed is moved, and they go with the next grace.\n--now deletes at once "
                "what is forgotten.  It works alone, in a local directory: "
                "it waits until nobody\nwrites (exit status 11: somebody did not end), and who "
-               "would write waits for it.  It writes nothing, so\nit helps on a full disk.\n"
+               "would write waits for it.  It deletes before it\nwrites anything, so it helps on a "
+               "full disk.\n"
                "PostgreSQL's log goes where the server's oldest physical backup begins later.\n",
     .options = options,
     .run = run,
