@@ -26,7 +26,7 @@ struct mount_options {
     const char *catalog_directory;
     bool foreground; /* else: returns in the parent once the mount answers */
     bool allow_other;
-    bool no_holes; /* who asks where holes are is not told: see docs/decisions/holes.md */
+    bool no_holes;      /* who asks where holes are is not told: see docs/decisions/holes.md */
     size_t cache_bytes; /* of decoded blocks */
     unsigned refresh_s; /* all is listed so often, to find what is new */
 };

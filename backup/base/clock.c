@@ -221,7 +221,8 @@ static int64_t scan_time_of_day(struct scan *scan, struct tm *tm)
     return scan_fraction(scan);
 }
 
-/* "Z", "+01:00", or as PostgreSQL writes "+01", which a space may set off; true when there is one. */
+/* "Z", "+01:00", or as PostgreSQL writes "+01", which a space may set off; true when there is one.
+ */
 static bool scan_offset(struct scan *scan, int64_t *out_seconds)
 {
     *out_seconds = 0;
