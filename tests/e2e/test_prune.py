@@ -23,6 +23,8 @@ GRACE = 1.0
 
 def prune(yester, *args, grace=f"{GRACE:.0f}s", **kwargs):
     """Prune and return what it told last."""
+    if "--now" in args:
+        assert yester.repo  # works on a directory only
     result = yester.run("--json", "prune", "--grace", grace, *args, **kwargs)
     return json.loads(result.lines[-1])
 
