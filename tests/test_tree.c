@@ -1,5 +1,7 @@
 #include "backup/archive/tree.h"
 
+#include "backup/archive/tree_internal.h"
+
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "tests/harness/temptree.h"
@@ -75,6 +77,43 @@ static void every_name_of_a_directory_of_any_size_is_found(void **state)
         assert_missing(&temp, &directory, "zz");
         assert_missing(&temp, &directory, "");
     }
+}
+
+/* The entries below the lowest index items that were met. */
+struct met {
+    struct temptree *temp;
+    uint64_t entries, items;
+};
+
+static int meet(void *context, struct place place, struct err *out)
+{
+    CLEANUP(slice_clear) struct slice slice = {0};
+    struct met *met = context;
+    struct branch branch;
+    struct node node;
+
+    assert_int_equal(tree_node(met->temp->blocks, place, ANY_LEVEL, &slice, &node, out), 0);
+    assert_true(node.level > 0);
+    for (size_t i = 0; i < node.count && node.level == 1; i++) {
+        assert_true(node_branch(&node, slice.block, i, &branch));
+        met->entries += branch.entries;
+    }
+    met->items++;
+    return 0;
+}
+
+static void all_index_items_of_a_directory_are_met(void **state)
+{
+    (void)state;
+    CLEANUP(temptree_clear) struct temptree temp = temptree_make();
+    struct dirref small = temptree_write(&temp, 1000), large = temptree_write(&temp, 200000);
+    struct met met = {.temp = &temp};
+
+    assert_int_equal(tree_index_items(temp.blocks, &small, meet, &met, &err), 0);
+    assert_int_equal(met.items, 0);
+    assert_int_equal(tree_index_items(temp.blocks, &large, meet, &met, &err), 0);
+    assert_int_equal(met.entries, 200000);
+    assert_true(met.items > 1);
 }
 
 static void a_cursor_begins_at_any_entry(void **state)
@@ -300,6 +339,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_name_of_a_directory_of_any_size_is_found),
+        cmocka_unit_test(all_index_items_of_a_directory_are_met),
         cmocka_unit_test(a_cursor_begins_at_any_entry),
         cmocka_unit_test(a_cursor_goes_forward_to_a_name_and_never_back),
         cmocka_unit_test(an_entry_is_found_again_by_its_place),

@@ -61,6 +61,11 @@ int tree_seek(struct tree_cursor *cursor, const char *name, size_t size, struct 
 void tree_close(struct tree_cursor *cursor); /* NULL is allowed */
 void tree_closep(struct tree_cursor **cursor);
 
+/* The index items of a large directory, but for its root.  Non-zero ends it with that result. */
+typedef int tree_item_fn(void *context, struct place place, struct err *err);
+int tree_index_items(struct blocks *blocks, const struct dirref *directory, tree_item_fn *each,
+                     void *context, struct err *err);
+
 /* Each directory says how much is below it, so that none can be in itself, and no walk is without
  * end: takes an entry off what may still come in its directory, or is ERR_CORRUPT. */
 int tree_take(uint64_t *left, const struct entry *entry, struct err *err);

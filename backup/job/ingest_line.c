@@ -76,6 +76,23 @@ static void open_old(struct ingest *ingest, struct frame *frame, const struct di
         forget_old(frame, &err);
 }
 
+static int look_at_index_item(void *context, struct place place, struct err *err)
+{
+    if (ingest_usable(context, place, 1))
+        return 0;
+    return err_set(err, ERR_NOT_FOUND, "a part of its index is about to be pruned");
+}
+
+/* A directory that is taken over whole is so with all of its index; leaves are looked at one by
+ * one. */
+static bool is_reusable(struct ingest *ingest, const struct dirref *old)
+{
+    struct err err;
+
+    return old && old->entries > 0 && ingest_usable(ingest, old->place, 1) &&
+           tree_index_items(ingest->options.blocks, old, look_at_index_item, ingest, &err) == 0;
+}
+
 struct frame *ingest_frame_new(struct ingest *ingest, struct frame *parent, struct slot *slot,
                                const struct dirref *old, struct err *err)
 {
@@ -92,7 +109,7 @@ struct frame *ingest_frame_new(struct ingest *ingest, struct frame *parent, stru
         ingest->all->previous_of_all = frame;
     ingest->all = frame;
     open_old(ingest, frame, old);
-    bool reusable = old && old->entries > 0 && ingest_usable(ingest, old->place, 1);
+    bool reusable = is_reusable(ingest, old);
     if (ingest->options.treewriter &&
         dirwriter_new(ingest->options.treewriter, reusable ? old : NULL, &frame->writer, err) < 0)
         return NULL;
