@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -42,7 +43,9 @@ static int parse_xid(struct datadir *run, const char *text, struct err *err)
 {
     size_t size = strlen(text);
 
-    if (size == 0 || size > 20 || strspn(text, "0123456789") != size)
+    errno = 0;
+    (void)strtoull(text, NULL, 10);
+    if (size == 0 || size > 20 || strspn(text, "0123456789") != size || errno == ERANGE)
         return err_set(err, ERR_USAGE, "--to xid:%.40s: that is no transaction's number", text);
     strcpy(run->value, text);
     return 0;

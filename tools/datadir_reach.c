@@ -1,3 +1,4 @@
+#include <stdlib.h>
 #include <string.h>
 
 #include "backup/base/clock.h"
@@ -11,6 +12,12 @@
 #include "tools/wal.h"
 
 enum { NS_PER_US = 1000 };
+
+struct commit_wanted {
+    uint32_t xid;
+    bool found;
+    struct wal_mark mark;
+};
 
 /* What is lost when something happens now: all that came after this moment. */
 static void say_window(const struct datadir *run, const char *up_to, int64_t time_us)
@@ -111,6 +118,38 @@ static int reach_name(struct datadir *run, const struct wal_path *path, struct e
     return r;
 }
 
+static int is_commit_of(void *context, uint32_t timeline, const struct wal_mark *mark,
+                        struct err *err)
+{
+    struct commit_wanted *wanted = context;
+
+    (void)timeline;
+    (void)err;
+    if (mark->xid == wanted->xid) {
+        wanted->mark = *mark;
+        wanted->found = true;
+    }
+    return wanted->found;
+}
+
+/* The server compares only the number's lower half, as its log has no more of it. */
+static int reach_xid(struct datadir *run, const struct wal_path *path, struct err *err)
+{
+    struct commit_wanted wanted = {.xid = (uint32_t)strtoull(run->value, NULL, 10)};
+    int r = wal_path_marks(run->session.catalog, path, is_commit_of, &wanted, err);
+
+    if (r < 0)
+        return r;
+    if (wanted.found) {
+        say_window(run, "the commit", wanted.mark.time_us);
+        return 0;
+    }
+    app_hint(run->app, "yester points --commits lists what there is");
+    return err_set(err, ERR_NOT_FOUND,
+                   "no commit of the transaction %s is in the stored log behind %s", run->value,
+                   snapshot_of(run)->name);
+}
+
 static int reach_latest(struct datadir *run, const struct wal_path *path, struct err *err)
 {
     struct wal_mark mark;
@@ -152,7 +191,7 @@ int datadir_reach(struct datadir *run, struct err *err)
     case UNTIL_NAME:
         return reach_name(run, &path, err);
     case UNTIL_XID:
-        return path.count > 0 ? 0 : too_late(&path, run, err);
+        return reach_xid(run, &path, err);
     }
     return 0;
 }

@@ -200,10 +200,12 @@ def test_recovery_to_a_moment_a_position_a_name_and_to_the_end(keeper, server, s
         server.sql(f"INSERT INTO t SELECT i, md5(i::text) FROM generate_series({step * 100}, {step * 100 + 99}) i")
         if step == 2:
             server.sql("SELECT pg_create_restore_point('before the accident')")
-        known[step] = (server.sql("SELECT clock_timestamp()"), server.lsn(), server.sql(CHECK))
+        known[step] = (server.sql("SELECT clock_timestamp()"), server.lsn(), server.sql(CHECK),
+                       server.sql("SELECT max(xmin::text::bigint) FROM t"))
         time.sleep(0.05)
         archived(server)
     targets = {f"time:{known[0][0].replace(' ', 'T').replace('+00', 'Z')}": 0, f"lsn:{known[1][1]}": 1,
+               f"xid:{known[1][3]}": 1, f"xid:{(7 << 32) + int(known[0][3])}": 0,
                "name:before the accident": 2, "latest": 3,
                f"time:{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 3600))}": 3}
     for number, (to, step) in enumerate(targets.items()):
@@ -222,13 +224,13 @@ def test_a_target_that_the_log_does_not_reach_is_told_before_anything_is_written
     data = target(keeper)
     for to, words in (("lsn:FF/0", "stored only up to"), ("lsn:0/1", "no physical backup that ended before"),
                       ("time:2001-01-01T00:00:00Z", "no physical backup that ended before"),
-                      ("name:nowhere", "no restore point"), ("xid:12345678", None)):
+                      ("name:nowhere", "no restore point"), ("xid:12345678", "no commit of the transaction 12345678")):
         for options in (("--dry-run",), ()):
             result = restore(keeper, "--to", to, *options, directory=data, rc=None)
-            if words:
-                assert result.rc == 1 and words in result.errors, result
-                assert not data.exists()
-    assert restore(keeper, "--to", "someday", directory=target(keeper), rc=2)
+            assert result.rc == 1 and words in result.errors, result
+            assert not data.exists()
+    for to in ("someday", "xid:", "xid:-1", "xid:1x", "xid:99999999999999999999"):
+        restore(keeper, "--to", to, directory=data, rc=2)
 
 
 def test_a_dry_run_says_what_would_be_and_writes_nothing(keeper, server):
