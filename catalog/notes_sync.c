@@ -183,6 +183,23 @@ static int import_new(struct catalog *catalog, struct err *err)
     return r;
 }
 
+/* A note that is gone is no loss where a later one about the same snapshot says what counts, or
+ * where it was sealed anew (backup/job/reseal.h): then by whom and when it was made are the same.
+ */
+static int drop_renewed(struct catalog *catalog, struct err *err)
+{
+    return sql_exec(
+        &catalog->sql,
+        "DELETE FROM notes WHERE gone AND EXISTS (SELECT 1 FROM notes AS n"
+        "  WHERE NOT n.gone AND NOT n.damaged AND n.snapshot = notes.snapshot"
+        "    AND n.host = notes.host AND n.sequence = notes.sequence"
+        "    AND n.start_ns = notes.start_ns"
+        "    AND ((n.what IN (1, 2) AND notes.what IN (1, 2) AND n.number > notes.number)"
+        "      OR (n.what = notes.what AND n.what IN (3, 4) AND n.made_ns = notes.made_ns"
+        "          AND n.by = notes.by)))",
+        err);
+}
+
 int notes_sync(struct catalog *catalog, bool retry_damaged, struct err *err)
 {
     int r = retry_damaged ? sql_exec(&catalog->sql, "DELETE FROM notes WHERE damaged", err) : 0;
@@ -193,7 +210,9 @@ int notes_sync(struct catalog *catalog, bool retry_damaged, struct err *err)
         r = mark_gone(catalog, err);
     if (r == 0)
         r = mark_returned(catalog, err);
-    return r < 0 ? r : import_new(catalog, err);
+    if (r == 0)
+        r = import_new(catalog, err);
+    return r < 0 ? r : drop_renewed(catalog, err);
 }
 
 /* ---- verify ---- */

@@ -126,6 +126,35 @@ static void who_has_a_keyring_open_finds_the_epoch_of_another_ones_rotation(void
     assert_true(keyring_reopen(other, &shelf.access, &again, &err) == -ERR_WRONG_KEY);
 }
 
+static void older_epochs_that_were_dropped_open_for_nobody_and_the_rest_does(void **state)
+{
+    (void)state;
+    CLEANUP(shelf_clear) struct shelf shelf;
+    CLEANUP(keyring_freep) struct keyring *made = NULL;
+    CLEANUP(keyring_freep) struct keyring *opened = NULL;
+    struct err err;
+
+    shelf_init(&shelf);
+    made = create_with(&shelf, 'a');
+    assert_true(keyring_rotate(made, &shelf.access, &err) == 0);
+    assert_true(add_to(&shelf, made, 'b', &err) == 0);
+    assert_true(keyring_rotate(made, &shelf.access, &err) == 0);
+    assert_true(add_to(&shelf, made, 'c', &err) == 0);
+    assert_true(keyring_older(made) == 2);
+    assert_true(keyring_drop_older(made, &shelf.access, &err) == 0);
+    assert_true(shelf.count == 4); /* three slots, one generation */
+    assert_true(open_with(&shelf, 'b', &opened, &err) == 0);
+    assert_same_keys(made, opened);
+    assert_true(keyring_epoch(opened) == 3 && keyring_older(opened) == 0);
+    assert_null(keyring_master(opened, 1));
+    assert_null(keyring_master(opened, 2));
+    assert_opens(&shelf, 'a');
+    assert_opens(&shelf, 'c');
+    assert_true(keyring_rotate(made, &shelf.access, &err) == 0);
+    assert_true(add_to(&shelf, made, 'd', &err) == 0);
+    assert_opens(&shelf, 'd');
+}
+
 static void old_masters_are_kept_through_many_removals(void **state)
 {
     (void)state;
@@ -346,6 +375,34 @@ static void two_hosts_change_the_keys_at_once_and_both_changes_hold(void **state
                 assert_both_changes_hold(others[i], what, call);
 }
 
+static void a_key_that_is_added_while_older_epochs_are_dropped_stays(void **state)
+{
+    (void)state;
+
+    for (size_t call = 0; call < 6; call++) {
+        CLEANUP(shelf_clear) struct shelf shelf;
+        CLEANUP(keyring_freep) struct keyring *made = NULL;
+        CLEANUP(keyring_freep) struct keyring *opened = NULL;
+        struct err err;
+
+        shelf_init(&shelf);
+        made = create_with(&shelf, 'a');
+        assert_true(keyring_rotate(made, &shelf.access, &err) == 0);
+        calls_left = call;
+        late_change = other_adds;
+        shelf.before = count_down;
+        assert_true(keyring_drop_older(made, &shelf.access, &err) == 0);
+        bool came = !shelf.before;
+        shelf.before = NULL;
+        assert_true(open_with(&shelf, 'a', &opened, &err) == 0);
+        assert_true(keyring_older(opened) == 0);
+        assert_true(came || call > 1);
+        assert_int_equal(keyring_slots(opened), came ? 2 : 1);
+        if (came)
+            assert_opens(&shelf, 'x');
+    }
+}
+
 static void keys_that_go_away_between_list_and_read_are_looked_for_again(void **state)
 {
     (void)state;
@@ -387,6 +444,7 @@ int main(void)
         cmocka_unit_test(a_removed_secret_opens_nothing_that_is_written_from_then_on),
         cmocka_unit_test(after_a_rotation_every_secret_opens_the_new_epoch_and_the_old_one),
         cmocka_unit_test(who_has_a_keyring_open_finds_the_epoch_of_another_ones_rotation),
+        cmocka_unit_test(older_epochs_that_were_dropped_open_for_nobody_and_the_rest_does),
         cmocka_unit_test(old_masters_are_kept_through_many_removals),
         cmocka_unit_test(a_key_that_was_removed_is_told_so),
         cmocka_unit_test(an_adding_that_was_interrupted_is_told_and_can_be_done_again),
@@ -394,6 +452,7 @@ int main(void)
         cmocka_unit_test(a_damaged_newest_epoch_is_named_and_no_older_one_taken),
         cmocka_unit_test(ones_damaged_slot_does_not_keep_another_from_opening),
         cmocka_unit_test(two_hosts_change_the_keys_at_once_and_both_changes_hold),
+        cmocka_unit_test(a_key_that_is_added_while_older_epochs_are_dropped_stays),
         cmocka_unit_test(keys_that_go_away_between_list_and_read_are_looked_for_again),
         cmocka_unit_test(keys_that_were_rolled_back_are_not_built_upon),
     };

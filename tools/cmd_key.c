@@ -1,4 +1,4 @@
-/* cmd_key — the keys that open a repository: list, add, remove, rotate. */
+/* cmd_key — the keys that open a repository: list, add, remove. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +74,9 @@ static int run_list(struct app *app, struct err *err)
     }
     if (app->json)
         output_json(list);
+    else if (keyring_older(session.repo->keyring) > 0 && !app->quiet)
+        console_line("older epochs: %zu; `yester key rotate --reencrypt` ends them",
+                     keyring_older(session.repo->keyring));
     return 0;
 }
 
@@ -123,43 +126,6 @@ static int run_remove(struct app *app, struct err *err)
     return r;
 }
 
-static void tell_epoch(const struct app *app, const struct keyring *keyring)
-{
-    if (app->json) {
-        struct json_object *object = json_object_new_object();
-
-        json_object_object_add(object, "epoch", output_json_number(keyring_epoch(keyring)));
-        json_object_object_add(object, "keys", output_json_number(keyring_slots(keyring)));
-        json_object_object_add(object, "older_epochs", output_json_number(keyring_older(keyring)));
-        output_json(object);
-        return;
-    }
-    if (app->quiet)
-        return;
-    console_line("epoch %u has begun: what is written from now on has a new master key; keys that "
-                 "open it: %zu",
-                 keyring_epoch(keyring), keyring_slots(keyring));
-}
-
-static int run_rotate(struct app *app, struct err *err)
-{
-    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
-    int r = session_open(app, SESSION_REPOSITORY, &session, err);
-
-    if (r < 0)
-        return r;
-    struct keyring *keyring = session.repo->keyring;
-    struct key_objects objects = repo_key_objects(session.repo->store);
-    if (app_flag(app, "dry-run")) {
-        console_say("would begin epoch %u", keyring_epoch(keyring) + 1);
-        return 0;
-    }
-    r = keyring_rotate(keyring, &objects, err);
-    if (r == 0)
-        tell_epoch(app, keyring);
-    return r;
-}
-
 const struct command command_key_list = {
     .name = "key list",
     .arguments = "",
@@ -190,17 +156,4 @@ const struct command command_key_remove = {
     .least = 1,
     .most = 1,
     .run = run_remove,
-};
-
-const struct command command_key_rotate = {
-    .name = "key rotate",
-    .arguments = "",
-    .summary = "write with a new master key from now on",
-    .examples = "  yester key rotate\n",
-    .details =
-        "All keys in `yester key list` open the new epoch too; one of them is enough to make "
-        "it.  What is\nthere stays as it is, and a backup that is running ends with the "
-        "master key it began with.\n",
-    .options = change_options,
-    .run = run_rotate,
 };

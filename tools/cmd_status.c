@@ -32,7 +32,7 @@ struct status {
     struct snapshot_rows rows;
     struct strings hosts, losses;
     struct strings left_out; /* databases that the last snapshot of them does not have */
-    size_t slots;
+    size_t slots, older_epochs;
     struct {
         size_t count;
         const struct snapshot_row *newest; /* complete, not adhoc, of this host */
@@ -116,6 +116,8 @@ static void gather_hints(struct status *status)
         hint(status, "somebody took away what this host has seen: was an older state put back? "
                      "`yester forget NAME` ends missing a snapshot, `yester catalog rebuild "
                      "--accept-losses` all");
+    if (status->older_epochs > 0)
+        hint(status, "older epochs of keys are left: `yester key rotate --reencrypt` ends them");
     if (status->slots == 1)
         hint(status, "one key opens this repository: add a second one (`yester key add`), and "
                      "keep it elsewhere");
@@ -138,6 +140,7 @@ static int gather(struct status *status, struct session *session, struct err *er
         return r;
     status->location = config_text(&status->app->config, SET_LOCATION);
     status->slots = keyring_slots(session->repo->keyring);
+    status->older_epochs = keyring_older(session->repo->keyring);
     hex_encode(session->repo->id, REPO_ID_SIZE, status->id);
     count_types(status);
     gather_hints(status);
@@ -296,6 +299,7 @@ static void print_json(const struct status *status)
     json_object_object_add(object, "free",
                            status->room == UINT64_MAX ? NULL : output_json_number(status->room));
     json_object_object_add(object, "keys", output_json_number(status->slots));
+    json_object_object_add(object, "older_epochs", output_json_number(status->older_epochs));
     json_object_object_add(object, "catalog",
                            output_json_text(status->catalog, strlen(status->catalog)));
     for (size_t i = 0; i < status->losses.count; i++)

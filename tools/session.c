@@ -156,8 +156,10 @@ int session_open_secret(struct app *app, struct secret *secret, struct session *
 
     if (r < 0 || out->locked == LOCK_NONE)
         return r;
-    return session_take_lock(out->repo->store, out->locked == LOCK_ALONE, out->patience_ns,
-                             &out->lock, err);
+    r = session_take_lock(out->repo->store, out->locked == LOCK_ALONE, out->patience_ns, &out->lock,
+                          err);
+    /* Whoever held it may have ended the epoch that was the current one. */
+    return r < 0 ? r : repo_refresh_keys(out->repo, err);
 }
 
 int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err)

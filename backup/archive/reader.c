@@ -207,6 +207,11 @@ const struct archive_id *reader_id(const struct reader *reader)
     return &reader->header.id;
 }
 
+uint32_t reader_epoch(const struct reader *reader)
+{
+    return reader->header.epoch;
+}
+
 uint64_t reader_size(const struct reader *reader)
 {
     return reader->size;

@@ -34,6 +34,7 @@ void reader_closep(struct reader **reader);
 
 const struct archive_id *
 reader_id(const struct reader *reader); /* from the header: a root's is not in its name */
+uint32_t reader_epoch(const struct reader *reader);
 uint64_t reader_size(const struct reader *reader); /* of the object */
 size_t reader_memory(const struct reader *reader); /* bytes that keeping it open takes */
 uint32_t reader_raw_end(const struct reader *reader);

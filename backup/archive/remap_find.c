@@ -147,7 +147,8 @@ static size_t drop_twins(struct remap_entry *entries, size_t count)
     return kept;
 }
 
-int remap_entries(struct repo *repo, struct remap_entry **out, size_t *out_count, struct err *err)
+int remap_list(struct repo *repo, bool superseded, struct remap_entry **out, size_t *out_count,
+               struct err *err)
 {
     const struct known_list *list = &repo->remap->known;
     struct remap_entry *entries;
@@ -159,16 +160,23 @@ int remap_entries(struct repo *repo, struct remap_entry **out, size_t *out_count
     entries = calloc(total + 1, sizeof(*entries));
     for (size_t i = 0; entries && i < list->count; i++) {
         const struct remap_document *document = &list->at[i]->document;
+        if (list->at[i]->object.superseded && !superseded)
+            continue;
         memcpy(entries + at, document->entries, document->count * sizeof(*entries));
         at += document->count;
     }
     pthread_rwlock_unlock(&repo->remap->lock);
     if (!entries)
         return err_set(err, ERR_NOMEM, "no memory for %zu places that were moved", total);
-    qsort(entries, total, sizeof(*entries), remap_compare);
+    qsort(entries, at, sizeof(*entries), remap_compare);
     *out = entries;
-    *out_count = drop_twins(entries, total);
+    *out_count = drop_twins(entries, at);
     return 0;
+}
+
+int remap_entries(struct repo *repo, struct remap_entry **out, size_t *out_count, struct err *err)
+{
+    return remap_list(repo, true, out, out_count, err);
 }
 
 int remap_objects(struct repo *repo, struct remap_object **out, size_t *out_count, struct err *err)

@@ -60,6 +60,9 @@ size_t remap_document_limit(void);
 
 /* By old id, from, new id, end, at: for qsort(). */
 int remap_compare(const void *a, const void *b);
+/* As remap_entries(), with or without what superseded remap archives say. */
+int remap_list(struct repo *repo, bool superseded, struct remap_entry **out, size_t *out_count,
+               struct err *err);
 /* The entries of `count` sorted ones that are about `old`: the first; *out_count of them. */
 const struct remap_entry *remap_about(const struct remap_entry *entries, size_t count,
                                       const struct archive_id *old, size_t *out_count);

@@ -168,11 +168,12 @@ static int flatten(struct flattening *flattening, struct err *err)
     return r;
 }
 
-/* What is known, and what is fresh, sorted. */
+/* What is known, and what is fresh, sorted.  What a superseded one says the other one says as well,
+ * led on further. */
 static int gather(struct repo *repo, const struct remap_entry *fresh, size_t count,
                   struct entries *out, struct err *err)
 {
-    int r = remap_entries(repo, &out->at, &out->count, err);
+    int r = remap_list(repo, false, &out->at, &out->count, err);
 
     if (r < 0)
         return r;

@@ -57,6 +57,12 @@ void repo_object_name(enum archive_kind kind, const struct archive_id *id,
 /* The objects of key management of this repository's store, for keyring_add() and _remove(). */
 struct key_objects repo_key_objects(struct store *store);
 
+/* Reads the keys again: whoever waited for a lock has to, before it writes.  Nobody else may use
+ * the repository meanwhile. */
+int repo_refresh_keys(struct repo *repo, struct err *err);
+/* The epoch that an object says it was sealed in; ERR_CORRUPT: it is no archive of this repository.
+ */
+int repo_object_epoch(struct repo *repo, const char *name, uint32_t *out, struct err *err);
 /* The key of an archive; one of an epoch that was not there yet when the repository was opened is
  * looked for in the newest keys.  ERR_WRONG_KEY: this key has been taken out since. */
 int repo_open_key(struct repo *repo, const struct header *header, struct part_key *out,

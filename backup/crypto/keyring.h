@@ -98,6 +98,10 @@ int keyring_reopen(const struct keyring *keyring, const struct key_objects *obje
                    struct keyring **out, struct err *err);
 /* A new epoch for all slots: what is written from then on has another master key. */
 int keyring_rotate(struct keyring *keyring, const struct key_objects *objects, struct err *err);
+/* Ends all older epochs: a generation of the current one that does not carry their master keys, and
+ * nothing of keys/epoch/ before it stays.  What is sealed in them opens no more.  ERR_BUSY: another
+ * host began an epoch meanwhile. */
+int keyring_drop_older(struct keyring *keyring, const struct key_objects *objects, struct err *err);
 /* Takes a slot out, by id: a new epoch that its secret does not open. */
 int keyring_remove(struct keyring *keyring, const struct key_objects *objects,
                    const uint8_t id[SLOT_ID_SIZE], struct err *err);

@@ -268,19 +268,38 @@ static int remove_object(const struct key_objects *objects, const char *name, st
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-static int remove_older(const struct keyring *keyring, const struct key_objects *objects,
-                        struct err *err)
-{
-    char name[KEY_NAME_SIZE];
-    uint32_t epoch;
-    uint32_t generation;
+/* What is before the keyring's own object: earlier epochs, and earlier generations of its own. */
+struct earlier {
+    const struct keyring *keyring;
+    bool generations;
+    char name[KEY_NAME_SIZE]; /* one of them; empty: there is none */
+};
 
+static int see_earlier(void *argument, const char *name, struct err *err)
+{
+    struct earlier *earlier = argument;
+    const struct keyring *keyring = earlier->keyring;
+    uint32_t epoch, generation;
+
+    (void)err;
+    if (!epoch_parse_name(name, &epoch, &generation))
+        return 0;
+    if (epoch < keyring->epoch ||
+        (earlier->generations && epoch == keyring->epoch && generation < keyring->generation))
+        epoch_name(epoch, generation, earlier->name);
+    return 0;
+}
+
+static int remove_earlier(const struct keyring *keyring, const struct key_objects *objects,
+                          bool generations, struct err *err)
+{
     for (int i = 0; i < MOST_OLD_OBJECTS; i++) {
-        int r = epoch_find(objects, keyring->epoch, &epoch, &generation, err);
-        if (r < 0)
-            return r == -ERR_NO_REPOSITORY ? 0 : r;
-        epoch_name(epoch, generation, name);
-        r = remove_object(objects, name, err);
+        struct earlier earlier = {keyring, generations, ""};
+        int r = objects->list(objects->context, "keys/epoch/", see_earlier, &earlier, err);
+
+        if (r < 0 || !earlier.name[0])
+            return r;
+        r = remove_object(objects, earlier.name, err);
         if (r < 0)
             return r;
     }
@@ -302,7 +321,7 @@ int keyring_remove(struct keyring *keyring, const struct key_objects *objects,
     if (r == 0)
         r = remove_object(objects, name, err);
     if (r == 0)
-        r = remove_older(keyring, objects, err);
+        r = remove_earlier(keyring, objects, false, err);
     return r < 0 ? err_context(err, "the key is out, but not all is cleared away") : 0;
 }
 
@@ -313,7 +332,7 @@ int keyring_rotate(struct keyring *keyring, const struct key_objects *objects, s
         return r;
     r = carry_over(keyring, objects, NULL, err);
     if (r == 0)
-        r = remove_older(keyring, objects, err);
+        r = remove_earlier(keyring, objects, false, err);
     return r < 0 ? err_context(err, "the new epoch is there, but not all is cleared away") : 0;
 }
 
@@ -325,4 +344,41 @@ int keyring_reopen(const struct keyring *keyring, const struct key_objects *obje
     int r = epoch_read_newest(objects, keyring->repo_id, &buf, &view, err);
 
     return r < 0 ? r : keyring_open_epoch(&view, &keyring->own, out, err);
+}
+
+static int try_drop(struct keyring *keyring, const struct key_objects *objects, struct err *err)
+{
+    CLEANUP(keyring_freep) struct keyring *next = NULL;
+
+    if (keyring->keys == 1)
+        return 0;
+    if (keyring->generation == MOST_NUMBER)
+        return err_set(err, ERR_USAGE, "the keys were changed too often; rotate them first");
+    int r = keyring_copy(keyring, &next, err);
+    if (r < 0)
+        return r;
+    next->key[0] = next->key[next->keys - 1];
+    next->keys = 1;
+    next->generation++;
+    return publish(keyring, objects, &next, err);
+}
+
+int keyring_drop_older(struct keyring *keyring, const struct key_objects *objects, struct err *err)
+{
+    uint32_t epoch = keyring->epoch;
+    bool overtaken = false;
+    int r = -ERR_EXISTS;
+
+    for (int tries = 0; r == -ERR_EXISTS && tries < MOST_TRIES; tries++) {
+        r = refresh(keyring, objects, err);
+        if (r == 0 && keyring->epoch != epoch)
+            break;
+        if (r == 0)
+            r = try_drop(keyring, objects, err);
+    }
+    if (r == 0)
+        r = was_overtaken(keyring, objects, &overtaken, err);
+    if (r == -ERR_EXISTS || (r == 0 && (overtaken || keyring->epoch != epoch)))
+        return err_set(err, ERR_BUSY, "other hosts are changing the keys; try again");
+    return r < 0 ? r : remove_earlier(keyring, objects, true, err);
 }

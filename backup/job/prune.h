@@ -39,9 +39,10 @@ struct prune_options {
     struct blocks *blocks;
     struct marks_moment now;
     int64_t grace_ns;
-    unsigned compact_percent;        /* archives of which less is needed are compacted; 0: none */
-    bool at_once;                    /* the repository's lock is held alone: no marks, no grace */
-    bool dry_run;                    /* all is told, nothing done */
+    unsigned compact_percent; /* archives of which less is needed are compacted; 0: none */
+    bool at_once;             /* the repository's lock is held alone: no marks, no grace */
+    bool reseal;              /* archives of older epochs are moved as a whole; no snapshot goes */
+    bool dry_run;             /* all is told, nothing done */
     const struct prune_known *known; /* may be NULL */
     size_t known_count;
     /* How long ago that moment of the wall's clock was, by what the repository attests. */

@@ -73,6 +73,27 @@ static bool is_sparse(const struct prune *prune, uint32_t archive, const struct 
     return all - needed >= LEAST_DEAD && needed < all * prune->options->compact_percent / 100;
 }
 
+/* Whether it is to be moved. */
+static bool is_wanted(const struct prune *prune, uint32_t archive, const struct reader *reader,
+                      uint64_t *out_needed)
+{
+    bool sparse = is_sparse(prune, archive, reader, out_needed);
+
+    if (!prune->options->reseal)
+        return sparse;
+    return *out_needed > 0 && reader_epoch(reader) < keyring_epoch(prune->repo->keyring);
+}
+
+static bool may_be_of_older_epoch(struct prune *prune, uint32_t archive)
+{
+    const struct prune_object *object = prune_object(prune, archive);
+    enum archive_kind kind = idtable_kind(prune->repo->ids, archive);
+
+    return object->flags & FLAG_THERE && !(object->flags & FLAG_DELETE) &&
+           (kind == ARCHIVE_DATA || kind == ARCHIVE_METADATA) &&
+           (liveness_has(prune->kept, archive) || liveness_has(prune->graced, archive));
+}
+
 /* By what is known without opening it; what a forgotten snapshot needs comes on top of that. */
 static bool may_be_sparse(struct prune *prune, uint32_t archive)
 {
@@ -81,6 +102,8 @@ static bool may_be_sparse(struct prune *prune, uint32_t archive)
     const unsigned refused = FLAG_MARKED | FLAG_MARK | FLAG_DELETE;
     uint64_t stored = liveness_stored(prune->kept, archive);
 
+    if (prune->options->reseal)
+        return may_be_of_older_epoch(prune, archive);
     return object->flags & FLAG_THERE && !(object->flags & refused) &&
            (kind == ARCHIVE_DATA || kind == ARCHIVE_METADATA) &&
            liveness_has(prune->kept, archive) && stored < object->size &&
@@ -133,13 +156,13 @@ static int consider(struct batch *batch, uint32_t archive, struct err *err)
 
     if (r < 0)
         return r == -ERR_CORRUPT || r == -ERR_NOT_FOUND ? 0 : r;
-    bool sparse = is_sparse(prune, archive, reader, &needed);
-    if (sparse && !prune->options->dry_run)
+    bool wanted = is_wanted(prune, archive, reader, &needed);
+    if (wanted && !prune->options->dry_run)
         r = move_one(batch, archive, reader, err);
     blocks_release(blocks, archive, reader);
     if (r == -ERR_CORRUPT)
         log_warn("not compacted: %s", err->text);
-    if (r < 0 || !sparse)
+    if (r < 0 || !wanted)
         return r == -ERR_CORRUPT ? 0 : r;
     batch->moved[batch->count++] = archive;
     batch->bytes += needed;
@@ -220,7 +243,9 @@ int prune_compact(struct prune *prune, struct err *err)
     static const enum archive_kind kinds[] = {ARCHIVE_DATA, ARCHIVE_METADATA};
     int r = 0;
 
-    for (size_t i = 0; i < 2 && prune->options->compact_percent > 0; i++)
+    bool wanted = prune->options->compact_percent > 0 || prune->options->reseal;
+
+    for (size_t i = 0; i < 2 && wanted; i++)
         for (uint32_t next = 0; r == 0 && next < prune->object_room;)
             r = compact_kind(prune, kinds[i], &next, err);
     if (r < 0 && (err->cause == ENOSPC || err->cause == EDQUOT)) {

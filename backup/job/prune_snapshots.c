@@ -52,6 +52,8 @@ static bool is_expired(struct prune *prune, const struct roster_snapshot *snapsh
     const struct prune_options *options = prune->options;
     int64_t grace = options->grace_ns, wall;
 
+    if (options->reseal)
+        return false;
     if (options->at_once)
         return true;
     if (__builtin_sub_overflow(options->now.time_ns, snapshot->forgotten_ns, &wall) || wall < grace)
