@@ -38,11 +38,14 @@ static int in_bounds(const struct config *config, enum setting_id id, uint64_t m
 static int open_s3(const struct config *config, const char *location, struct store **out,
                    struct err *err)
 {
+    const struct strings *regions = config_list(config, SET_S3_REGIONS);
     const char *older_name = getenv("AWS_DEFAULT_REGION");
     struct s3_options options = {.endpoint = config_text(config, SET_S3_ENDPOINT),
                                  .region = config_text(config, SET_S3_REGION),
                                  .profile = config_text(config, SET_S3_PROFILE),
-                                 .ca_file = config_text(config, SET_S3_CA_FILE)};
+                                 .ca_file = config_text(config, SET_S3_CA_FILE),
+                                 .allowed = (const char *const *)regions->at,
+                                 .allowed_count = regions->count};
     uint64_t connections = 0, patience = 0;
     int r = find_style(config_text(config, SET_S3_STYLE), &options.style, err);
 

@@ -112,6 +112,8 @@ int s3_store_open(const char *location, const struct s3_options *options, struct
                                err);
     if (r == 0)
         r = http_new(&http, &s3->http, err);
+    if (r == 0)
+        r = s3_check_region(s3, options, err);
     if (r < 0)
         return r;
     *out = &STEAL(s3)->store;

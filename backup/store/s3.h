@@ -9,11 +9,13 @@
  *
  * Ownership, threads: as store.h says.
  * Errors:    as store.h says, naming bucket and key, with the server's code and what to do.
- * ERR_NO_REPOSITORY where the bucket does not exist.
+ * ERR_NO_REPOSITORY where the bucket does not exist; ERR_USAGE from s3_store_open() where its
+ * region is not allowed, by the options or by the server's own word.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct err;
@@ -26,7 +28,10 @@ struct s3_options {
     const char *region;   /* NULL: the profile's, else us-east-1 */
     const char *profile;  /* NULL: AWS_PROFILE, else "default" */
     const char *ca_file;  /* NULL: the system's authorities */
-    enum s3_style style;  /* auto: path with an endpoint, else host */
+    /* Regions that a bucket may be in; 0: in any. */
+    const char *const *allowed;
+    size_t allowed_count;
+    enum s3_style style; /* auto: path with an endpoint, else host */
     unsigned connections;
     int64_t patience_ns; /* how long a request is tried again */
 };

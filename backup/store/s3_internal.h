@@ -2,8 +2,8 @@
  * s3_internal — what the files of s3 share.
  *
  * s3.c opens, lists and removes; s3_request.c sends and judges; s3_location.c makes addresses;
- * s3_read.c reads; s3_put.c writes, s3_parts.c what is large; s3_create.c sees to it that nothing
- * is overwritten.
+ * s3_region.c pins to regions; s3_read.c reads; s3_put.c writes, s3_parts.c what is large;
+ * s3_create.c sees to it that nothing is overwritten.
  */
 #pragma once
 
@@ -67,6 +67,8 @@ int s3_call(struct s3 *s3, const struct s3_call *call, struct http_response *res
 /* "s3://b/p" into bucket, prefix, base; ERR_USAGE. */
 int s3_locate(struct s3 *s3, const char *location, const struct s3_options *options,
               struct err *err);
+/* ERR_USAGE when the bucket is elsewhere than the options allow. */
+int s3_check_region(struct s3 *s3, const struct s3_options *options, struct err *err);
 /* Appends `text`, escaped as in a query. */
 int s3_escape(struct buf *out, const char *text, struct err *err);
 
