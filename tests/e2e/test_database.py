@@ -253,7 +253,7 @@ def test_what_is_read_while_others_write_is_of_one_moment(keeper, server):
             assert len(set(sums.values())) == 1, sums
         assert load.poll() is None
     finally:
-        load.send_signal(signal.SIGINT)
+        load.send_signal(signal.SIGTERM)  # who started the tests may have SIGINT ignored
         load.wait(30)
 
 
@@ -433,7 +433,7 @@ def test_pgbench_at_scale_50_comes_back_while_it_was_written(keeper, server, mak
         keeper.backup(type="database")
         assert load.poll() is None
     finally:
-        load.send_signal(signal.SIGINT)
+        load.send_signal(signal.SIGTERM)  # who started the tests may have SIGINT ignored
         load.wait(60)
     fresh = make_server("fresh")
     pointed_at(keeper, fresh).run("restore", "latest", "--type", "database", timeout=1800)
