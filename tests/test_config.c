@@ -229,6 +229,42 @@ static void the_line_and_the_nearest_name_are_told(void **state)
     assert_non_null(strstr(err.text, "[files]"));
 }
 
+static void assert_s3(const struct config *config, size_t replica, enum setting_id id,
+                      const char *text)
+{
+    const char *found = setting_text(config_s3(config, &config->replicas[replica], id));
+
+    if (!text)
+        assert_null(found);
+    else
+        assert_string_equal(found, text);
+}
+
+static void a_replica_has_what_it_says_itself_before_what_all_buckets_have(void **state)
+{
+    (void)state;
+    CLEANUP(config_clear) struct config config = {0};
+
+    setenv("BACKUP_S3_BUCKET", "b/p", 1);
+    write_file("[s3]\nendpoint = https://near\nregion = near\nprofile = me\nconnections = 5\n"
+               "[replica far]\nlocation = s3://b/p\nregion = far\nendpoint =\nconnections = 7\n"
+               "[replica BACKUP_S3_BUCKET]\nprofile = other\n");
+    must_load(&config, NULL);
+    unsetenv("BACKUP_S3_BUCKET");
+    assert_int_equal(config.replica_count, 2);
+    assert_s3(&config, 0, SET_S3_REGION, "far");
+    assert_s3(&config, 0, SET_S3_ENDPOINT, NULL);
+    assert_s3(&config, 0, SET_S3_PROFILE, "me");
+    assert_int_equal(config_s3(&config, &config.replicas[0], SET_S3_CONNECTIONS)->number, 7);
+    assert_string_equal(config.replicas[1].location, "s3://b/p");
+    assert_s3(&config, 1, SET_S3_PROFILE, "other");
+    assert_s3(&config, 1, SET_S3_REGION, "near");
+    assert_string_equal(setting_text(config_s3(&config, NULL, SET_S3_REGION)), "near");
+    /* The first is at another endpoint, where the location is another bucket. */
+    assert_ptr_equal(config_replica_at(&config, "s3://b/p"), &config.replicas[1]);
+    assert_null(config_replica_at(&config, "s3://b/q"));
+}
+
 /* Each of them has been a way to be read wrongly; none may be taken, and none without its place. */
 static void every_bad_file_is_refused(void **state)
 {
@@ -275,6 +311,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_bad_value_on_the_command_line_names_its_option, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_line_and_the_nearest_name_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_replica_has_what_it_says_itself_before_what_all_buckets_have, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_bad_file_is_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,19 +50,37 @@ static void print_replica(const struct config *config, const struct config_repli
     else
         printf("# environment (BACKUP_S3_BUCKET)\n");
     printf("location = %s\n", replica->location);
+    for (int i = 0; i < REPLICA_SETTINGS; i++) {
+        const char *text = setting_text(&replica->own[i]);
+
+        if (replica->own[i].line > 0)
+            printf("%s = %s\n", setting_specs[SET_S3_ENDPOINT + i].key, text ? text : "");
+    }
+}
+
+static struct json_object *replica_json(const struct config_replica *replica)
+{
+    struct json_object *one = json_object_new_object();
+
+    json_object_object_add(one, "location",
+                           output_json_text(replica->location, strlen(replica->location)));
+    for (int i = 0; i < REPLICA_SETTINGS; i++) {
+        const struct setting *own = &replica->own[i];
+        const char *text = setting_text(own);
+
+        if (own->line > 0)
+            json_object_object_add(one, setting_specs[SET_S3_ENDPOINT + i].key,
+                                   text ? output_json_text(text, strlen(text)) : NULL);
+    }
+    return one;
 }
 
 static struct json_object *replicas_json(const struct config *config)
 {
     struct json_object *all = json_object_new_object();
 
-    for (size_t i = 0; i < config->replica_count; i++) {
-        const char *location = config->replicas[i].location;
-        struct json_object *one = json_object_new_object();
-
-        json_object_object_add(one, "location", output_json_text(location, strlen(location)));
-        json_object_object_add(all, config->replicas[i].name, one);
-    }
+    for (size_t i = 0; i < config->replica_count; i++)
+        json_object_object_add(all, config->replicas[i].name, replica_json(&config->replicas[i]));
     return all;
 }
 

@@ -312,19 +312,22 @@ void config_clear(struct config *config)
 {
     for (size_t i = 0; i < SETTINGS; i++)
         strings_clear(&config->settings[i].values);
-    for (size_t i = 0; i < config->replica_count; i++) {
-        free(config->replicas[i].name);
-        free(config->replicas[i].location);
-    }
+    for (size_t i = 0; i < config->replica_count; i++)
+        config_replica_clear(&config->replicas[i]);
     free(config->file);
     *config = (struct config){0};
 }
 
-const char *config_text(const struct config *config, enum setting_id id)
+const char *setting_text(const struct setting *setting)
 {
-    const struct strings *values = &config->settings[id].values;
+    const struct strings *values = &setting->values;
 
     return values->count > 0 && values->at[0][0] ? values->at[0] : NULL;
+}
+
+const char *config_text(const struct config *config, enum setting_id id)
+{
+    return setting_text(&config->settings[id]);
 }
 
 const struct strings *config_list(const struct config *config, enum setting_id id)

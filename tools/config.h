@@ -90,13 +90,15 @@ struct setting {
     uint64_t number;       /* of a SIZE, LEVEL or YES_NO */
 };
 
+/* How many settings of [s3] a replica may have of its own: the first ones. */
+enum { REPLICAS_MAX = 16, REPLICA_SETTINGS = SET_S3_PATIENCE - SET_S3_ENDPOINT + 1 };
+
 /* A second repository that backups are copied to. */
 struct config_replica {
-    char *name, *location; /* location NULL: its section has none */
-    unsigned line;         /* of the file; 0: from the environment (BACKUP_S3_BUCKET) */
+    char *name, *location;
+    unsigned line;                        /* of the file; 0: the environment's BACKUP_S3_BUCKET */
+    struct setting own[REPLICA_SETTINGS]; /* before those of [s3]; line 0: not set */
 };
-
-enum { REPLICAS_MAX = 16 };
 
 struct config {
     char *file; /* what was read; NULL: there is none */
@@ -115,6 +117,14 @@ void config_clear(struct config *config);
 const char *config_text(const struct config *config, enum setting_id id);
 const struct strings *config_list(const struct config *config, enum setting_id id);
 uint64_t config_number(const struct config *config, enum setting_id id);
+/* What holds for a replica's bucket: its own setting, else that of [s3]; NULL: the repository's. */
+const struct setting *config_s3(const struct config *config, const struct config_replica *replica,
+                                enum setting_id id);
+/* The replica that a location of the repository's server is; NULL: it is none.  The same location
+ * at another endpoint is another bucket. */
+const struct config_replica *config_replica_at(const struct config *config, const char *location);
+/* NULL: not set. */
+const char *setting_text(const struct setting *setting);
 /* Whether somebody said so, and it is not the default. */
 bool config_is_set(const struct config *config, enum setting_id id);
 /* "command line (--repo)", "/etc/yester/yester.conf:3", "default" … */
@@ -125,6 +135,7 @@ void config_origin(const struct config *config, enum setting_id id, char *out, s
 int config_replica_assign(struct config *config, const char *name, unsigned line, const char *key,
                           const char *value, struct err *err);
 int config_replica_finish(struct config *config, struct err *err);
+void config_replica_clear(struct config_replica *replica);
 
 /* For the parts of this module, and its test: gives a setting its value from the words of `text`.
  */

@@ -25,36 +25,47 @@ static int find_style(const char *word, enum s3_style *out, struct err *err)
     return err_set(err, ERR_USAGE, "s3 style: \"%.60s\" is neither auto, path nor host", word);
 }
 
-static int in_bounds(const struct config *config, enum setting_id id, uint64_t most, uint64_t *out,
-                     struct err *err)
+static int in_bounds(const struct config *config, const struct config_replica *replica,
+                     enum setting_id id, uint64_t most, uint64_t *out, struct err *err)
 {
-    *out = config_number(config, id);
+    *out = config_s3(config, replica, id)->number;
     if (*out >= 1 && *out <= most)
         return 0;
     return err_set(err, ERR_USAGE, "s3 %s: %llu is not from 1 to %llu", setting_specs[id].key,
                    (unsigned long long)*out, (unsigned long long)most);
 }
 
-static int open_s3(const struct config *config, const char *location, struct store **out,
-                   struct err *err)
+static const char *text_of(const struct config *config, const struct config_replica *replica,
+                           enum setting_id id)
+{
+    return setting_text(config_s3(config, replica, id));
+}
+
+static int open_s3(const struct config *config, const struct config_replica *replica,
+                   const char *location, struct store **out, struct err *err)
 {
     const struct strings *regions = config_list(config, SET_S3_REGIONS);
     const char *older_name = getenv("AWS_DEFAULT_REGION");
-    struct s3_options options = {.endpoint = config_text(config, SET_S3_ENDPOINT),
-                                 .region = config_text(config, SET_S3_REGION),
-                                 .profile = config_text(config, SET_S3_PROFILE),
-                                 .ca_file = config_text(config, SET_S3_CA_FILE),
-                                 .allowed = (const char *const *)regions->at,
-                                 .allowed_count = regions->count};
+    const char *style = text_of(config, replica, SET_S3_STYLE);
+    struct s3_options options = {
+        .endpoint = text_of(config, replica, SET_S3_ENDPOINT),
+        .region = text_of(config, replica, SET_S3_REGION),
+        .profile = text_of(config, replica, SET_S3_PROFILE),
+        .ca_file = text_of(config, replica, SET_S3_CA_FILE),
+        .allowed = (const char *const *)regions->at,
+        .allowed_count = regions->count,
+    };
     uint64_t connections = 0, patience = 0;
-    int r = find_style(config_text(config, SET_S3_STYLE), &options.style, err);
+    int r = find_style(style ? style : "auto", &options.style, err);
 
+    /* The environment's keys are the repository's, not those of a replica with its own profile. */
+    options.profile_first = replica && replica->own[SET_S3_PROFILE - SET_S3_ENDPOINT].line > 0;
     if (!options.region && older_name && older_name[0])
         options.region = older_name;
     if (r == 0)
-        r = in_bounds(config, SET_S3_CONNECTIONS, CONNECTIONS_MAX, &connections, err);
+        r = in_bounds(config, replica, SET_S3_CONNECTIONS, CONNECTIONS_MAX, &connections, err);
     if (r == 0)
-        r = in_bounds(config, SET_S3_PATIENCE, PATIENCE_MAX, &patience, err);
+        r = in_bounds(config, replica, SET_S3_PATIENCE, PATIENCE_MAX, &patience, err);
     if (r < 0)
         return r;
     options.connections = (unsigned)connections;
@@ -62,10 +73,10 @@ static int open_s3(const struct config *config, const char *location, struct sto
     return s3_store_open(location, &options, out, err);
 }
 
-int location_open(const struct config *config, const char *location, bool create,
-                  struct store **out, struct err *err)
+int location_open(const struct config *config, const struct config_replica *replica,
+                  const char *location, bool create, struct store **out, struct err *err)
 {
     if (s3_is_location(location))
-        return open_s3(config, location, out, err);
+        return open_s3(config, replica, location, out, err);
     return local_store_open(location, create, out, err);
 }

@@ -10,9 +10,11 @@
 #include <stdbool.h>
 
 struct config;
+struct config_replica;
 struct err;
 struct store;
 
-/* How a bucket is reached is in the settings; `create` makes a directory that is not there. */
-int location_open(const struct config *config, const char *location, bool create,
-                  struct store **out, struct err *err);
+/* How a bucket is reached is in the settings, and a replica may have some of its own (NULL: it is
+ * none); `create` makes a directory that is not there. */
+int location_open(const struct config *config, const struct config_replica *replica,
+                  const char *location, bool create, struct store **out, struct err *err);

@@ -80,8 +80,8 @@ static int lock_replica(struct store *store, struct store_lock **out, struct err
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-int replicas_copy(struct app *app, struct session *session, const char *name, const char *location,
-                  struct err *err)
+int replicas_copy(struct app *app, struct session *session, const struct config_replica *replica,
+                  const char *location, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(unlock) struct store_lock *lock = NULL;
@@ -93,7 +93,7 @@ int replicas_copy(struct app *app, struct session *session, const char *name, co
         .progress = &progress,
         .trouble = tell_damage,
     };
-    int r = session_store_at(app, location, !how.dry_run, &store, err);
+    int r = session_store_at(app, replica, location, !how.dry_run, &store, err);
 
     if (r == -ERR_NO_REPOSITORY && how.dry_run)
         r = 0;
@@ -112,7 +112,7 @@ int replicas_copy(struct app *app, struct session *session, const char *name, co
         return r;
     tell(app, location, &result);
     if (app->json && strcmp(app->command->name, "copy") == 0)
-        print_json(name, location, &result);
+        print_json(replica ? replica->name : NULL, location, &result);
     if (result.troubles > 0)
         return err_set(err, ERR_CORRUPT, "objects that could not be copied to %s: %llu", location,
                        (unsigned long long)result.troubles);
@@ -128,7 +128,7 @@ unsigned replicas_update(struct app *app, struct session *session)
     for (size_t i = 0; i < config->replica_count; i++) {
         const struct config_replica *replica = &config->replicas[i];
 
-        if (replicas_copy(app, session, replica->name, replica->location, &err) == 0)
+        if (replicas_copy(app, session, replica, replica->location, &err) == 0)
             continue;
         failed++;
         console_say("replica %s: %s", replica->name, err.text);
@@ -159,7 +159,7 @@ int replica_lag(struct app *app, struct session *session, const struct config_re
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(strings_clear) struct strings there = {0};
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
-    int r = session_store_at(app, replica->location, false, &store, err);
+    int r = session_store_at(app, replica, replica->location, false, &store, err);
 
     *out = (struct replica_lag){0};
     if (r == 0)
@@ -195,7 +195,7 @@ int replicas_open(struct app *app, struct store **out, const struct config_repli
         CLEANUP(store_closep) struct store *store = NULL;
 
         *out_replica = &config->replicas[i];
-        int r = session_store_at(app, (*out_replica)->location, false, &store, &why);
+        int r = session_store_at(app, *out_replica, (*out_replica)->location, false, &store, &why);
         if (r == 0)
             r = repo_probe(store, &why);
         if (r == 0) {

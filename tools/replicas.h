@@ -18,10 +18,10 @@ struct err;
 struct session;
 struct store;
 
-/* Copies what is missing at `location`, and says what it did; `name` may be NULL.  Damage that was
- * met is ERR_CORRUPT when all else is copied. */
-int replicas_copy(struct app *app, struct session *session, const char *name, const char *location,
-                  struct err *err);
+/* Copies what is missing at `location`, and says what it did; `replica` may be NULL.  Damage that
+ * was met is ERR_CORRUPT when all else is copied. */
+int replicas_copy(struct app *app, struct session *session, const struct config_replica *replica,
+                  const char *location, struct err *err);
 /* All that the settings name.  Failures are told; how many there were. */
 unsigned replicas_update(struct app *app, struct session *session);
 

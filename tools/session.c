@@ -28,17 +28,19 @@ int session_store(struct app *app, bool create, struct store **out, struct err *
 
     if (!location)
         return err_set(err, ERR_USAGE, "the repository's location is empty");
-    return session_store_at(app, location, create, out, err);
+    return session_store_at(app, NULL, location, create, out, err);
 }
 
-int session_store_at(struct app *app, const char *location, bool create, struct store **out,
-                     struct err *err)
+int session_store_at(struct app *app, const struct config_replica *replica, const char *location,
+                     bool create, struct store **out, struct err *err)
 {
-    return location_open(&app->config, location, create, out, err);
+    if (!replica)
+        replica = config_replica_at(&app->config, location);
+    return location_open(&app->config, replica, location, create, out, err);
 }
 
 /* Somebody who wants something back takes it from a replica where the repository is gone. */
-static int fall_back(struct app *app, struct store **out, struct err *err)
+static int fall_back(struct app *app, struct session *session, struct store **out, struct err *err)
 {
     const struct config_replica *replica = NULL;
     struct err first = *err, ignored;
@@ -48,11 +50,12 @@ static int fall_back(struct app *app, struct store **out, struct err *err)
     console_say("%s", first.text);
     if (replicas_open(app, out, &replica, &ignored) < 0)
         return -(int)err->code;
+    session->replica = replica;
     console_say("taken from replica %s instead: %s", replica->name, replica->location);
     return 0;
 }
 
-static int find_store(struct app *app, struct store **out, struct err *err)
+static int find_store(struct app *app, struct session *session, struct store **out, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
     int r = session_store(app, false, &store, err);
@@ -60,16 +63,16 @@ static int find_store(struct app *app, struct store **out, struct err *err)
     if (r == 0)
         r = repo_probe(store, err);
     if (r < 0)
-        return fall_back(app, out, err);
+        return fall_back(app, session, out, err);
     *out = STEAL(store);
     return 0;
 }
 
-static int open_repo(struct app *app, struct secret *secret, struct repo **out, struct err *err)
+static int open_repo(struct app *app, struct secret *secret, struct session *out, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
     char from[SECRET_FROM_SIZE];
-    int r = find_store(app, &store, err);
+    int r = find_store(app, out, &store, err);
 
     if (r < 0)
         return r;
@@ -79,7 +82,7 @@ static int open_repo(struct app *app, struct secret *secret, struct repo **out, 
                       "BACKUP_ENCRYPTION_KEY, or in the settings");
     if (r < 0)
         return r;
-    r = repo_open(STEAL(store), secret, 1, out, err);
+    r = repo_open(STEAL(store), secret, 1, &out->repo, err);
     if (r == -ERR_WRONG_KEY)
         app_hint(app, "the key came from: %.140s; is it this repository's?", from);
     return r;
@@ -88,20 +91,17 @@ static int open_repo(struct app *app, struct secret *secret, struct repo **out, 
 int session_catalog_directory(const struct app *app, const struct session *session, char *out,
                               size_t size, struct err *err)
 {
-    const struct config *config = &app->config;
+    const struct config_replica *replica = session->replica;
     int r = catalog_default_directory(out, size, err);
 
-    for (size_t i = 0; r == 0 && i < config->replica_count; i++) {
-        size_t used = strlen(out);
-
-        if (strcmp(config->replicas[i].location, repo_location(session->repo)) != 0)
-            continue;
-        if (snprintf(out + used, size - used, "/replica-%s", config->replicas[i].name) >=
-            (int)(size - used))
-            return err_set(err, ERR_USAGE, "the catalogs' directory has too long a name");
-        break;
-    }
-    return r;
+    if (!replica)
+        replica = config_replica_at(&app->config, repo_location(session->repo));
+    if (r < 0 || !replica)
+        return r;
+    size_t used = strlen(out);
+    if (snprintf(out + used, size - used, "/replica-%s", replica->name) >= (int)(size - used))
+        return err_set(err, ERR_USAGE, "the catalogs' directory has too long a name");
+    return 0;
 }
 
 static int open_catalog(struct app *app, struct session *session, enum session_depth depth,
@@ -152,7 +152,7 @@ int session_take_lock(struct store *store, bool alone, int64_t patience_ns, stru
 int session_open_secret(struct app *app, struct secret *secret, struct session *out,
                         struct err *err)
 {
-    int r = open_repo(app, secret, &out->repo, err);
+    int r = open_repo(app, secret, out, err);
 
     if (r < 0 || out->locked == LOCK_NONE)
         return r;

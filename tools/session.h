@@ -20,6 +20,7 @@
 struct app;
 struct blocks;
 struct catalog;
+struct config_replica;
 struct err;
 struct repo;
 struct secret;
@@ -46,6 +47,7 @@ struct session {
     enum session_lock locked; /* set before session_open() */
     int64_t patience_ns;      /* how long to wait for it; 0: the usual time */
     struct store_lock *lock;
+    const struct config_replica *replica; /* that it was taken from; NULL: the repository itself */
     struct repo *repo;
     struct catalog *catalog;
     struct blocks *blocks;
@@ -65,9 +67,9 @@ void session_close(struct session *session);
 
 /* The store alone. */
 int session_store(struct app *app, bool create, struct store **out, struct err *err);
-/* That of another repository. */
-int session_store_at(struct app *app, const char *location, bool create, struct store **out,
-                     struct err *err);
+/* That of another repository; `replica` NULL: of whichever replica is there, or none. */
+int session_store_at(struct app *app, const struct config_replica *replica, const char *location,
+                     bool create, struct store **out, struct err *err);
 /* Where the catalog of an open repository is.  A replica has one of its own: what it lacks is late,
  * and not lost. */
 int session_catalog_directory(const struct app *app, const struct session *session, char *out,

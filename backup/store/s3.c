@@ -108,8 +108,8 @@ int s3_store_open(const char *location, const struct s3_options *options, struct
     if (r == 0)
         r = s3_locate(s3, location, options, err);
     if (r == 0)
-        r = s3_credentials_new(options->profile, s3->region, options->ca_file, &s3->credentials,
-                               err);
+        r = s3_credentials_new(options->profile, options->profile_first, s3->region,
+                               options->ca_file, &s3->credentials, err);
     if (r == 0)
         r = http_new(&http, &s3->http, err);
     if (r == 0)

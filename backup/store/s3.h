@@ -27,6 +27,7 @@ struct s3_options {
     const char *endpoint; /* NULL: AWS, by region */
     const char *region;   /* NULL: the profile's, else us-east-1 */
     const char *profile;  /* NULL: AWS_PROFILE, else "default" */
+    bool profile_first;   /* the profile's keys, whatever the environment has */
     const char *ca_file;  /* NULL: the system's authorities */
     /* Regions that a bucket may be in; 0: in any. */
     const char *const *allowed;

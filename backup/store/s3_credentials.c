@@ -42,8 +42,8 @@ bool s3_copy(char *out, size_t size, const char *text)
     return fits;
 }
 
-int s3_credentials_new(const char *profile, const char *region, const char *ca_file,
-                       struct s3_credentials **out, struct err *err)
+int s3_credentials_new(const char *profile, bool profile_first, const char *region,
+                       const char *ca_file, struct s3_credentials **out, struct err *err)
 {
     const struct http_options options = {
         .ca_file = ca_file, .connections = 1, .patience_ns = patience_ns};
@@ -55,6 +55,7 @@ int s3_credentials_new(const char *profile, const char *region, const char *ca_f
     pthread_cond_init(&credentials->fetched, NULL);
     credentials->keys = secure_alloc(sizeof(*credentials->keys));
     credentials->sources.profile = profile ? strdup(profile) : NULL;
+    credentials->sources.profile_first = profile_first;
     credentials->sources.region = strdup(region);
     int r = http_new(&options, &credentials->sources.http, err);
     if (r == 0 && (!credentials->keys || !credentials->sources.region ||
@@ -86,8 +87,7 @@ static int from_environment(const struct s3_sources *sources, struct s3_keys *ou
     const char *secret = s3_variable("AWS_SECRET_ACCESS_KEY");
     const char *token = s3_variable("AWS_SESSION_TOKEN");
 
-    (void)sources;
-    if (!id || !secret)
+    if (!id || !secret || sources->profile_first)
         return 0;
     if (!s3_copy(out->id, sizeof(out->id), id) ||
         !s3_copy(out->secret, sizeof(out->secret), secret) ||

@@ -28,9 +28,9 @@ struct s3_keys {
     int64_t expires_ns;        /* 0: nobody said */
 };
 
-/* `profile` NULL: AWS_PROFILE, else "default". */
-int s3_credentials_new(const char *profile, const char *region, const char *ca_file,
-                       struct s3_credentials **out, struct err *err);
+/* `profile` NULL: AWS_PROFILE, else "default"; `profile_first`: before the environment. */
+int s3_credentials_new(const char *profile, bool profile_first, const char *region,
+                       const char *ca_file, struct s3_credentials **out, struct err *err);
 void s3_credentials_free(struct s3_credentials *credentials); /* NULL is allowed */
 
 int s3_credentials_get(struct s3_credentials *credentials, struct s3_keys *out, struct err *err);

@@ -16,6 +16,7 @@ struct s3_sources {
     struct http *http;
     char *profile;
     char *region;
+    bool profile_first;
 };
 
 int s3_keys_from_profile(const struct s3_sources *sources, struct s3_keys *out, struct err *err);

@@ -68,7 +68,13 @@ def start():
     kind = os.environ.get("YESTER_TEST_S3") or (kinds[0] if kinds else None)
     if kind is None:
         return None
+    return launch(kind, {})
+
+
+def launch(kind, settings):
+    """A server of its own, with these variables for the script (S3_REGION, S3_ACCESS_KEY …)."""
     # Swift keeps its metadata in extended attributes, which file systems in memory may not have.
     where = tempfile.mkdtemp(prefix="yester-s3-", dir="/var/tmp")
-    subprocess.run(["sh", HERE / f"s3-{kind}.sh", "start", where], check=True, capture_output=True, timeout=300)
+    subprocess.run(["sh", HERE / f"s3-{kind}.sh", "start", where], check=True, capture_output=True, timeout=300,
+                   env={**os.environ, **settings})
     return Server(read_settings(where + "/env"), kind, where)
