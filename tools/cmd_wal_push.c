@@ -32,7 +32,7 @@ static void print_json(const char *path, const struct walpush_result *result, bo
 
 static int run_push(struct app *app, struct err *err)
 {
-    CLEANUP(session_close) struct session session = {0};
+    CLEANUP(session_close) struct session session = {.locked = LOCK_SHARED};
     const char *path = app_argument(app, 0);
     struct walpush_settings settings = {
         .level = (int)config_number(&app->config, SET_BACKUP_COMPRESSION),
