@@ -49,6 +49,7 @@ int database_make(const struct config *config, struct database *out, struct err 
     out->server.port = config_text(config, SET_DATABASE_PORT);
     out->server.user = config_text(config, SET_DATABASE_USER);
     out->jobs = (unsigned)config_number(config, SET_DATABASE_JOBS);
+    out->csv = config_number(config, SET_DATABASE_CSV) != 0;
     for (size_t i = 0; r == 0 && i < names->count; i++)
         r = add_names(&out->names, names->at[i], err);
     return r;
@@ -63,6 +64,7 @@ int database_produce(void *context, struct gather *gather, struct err *err)
         .databases = (const char *const *)database->names.at,
         .database_count = database->names.count,
         .jobs = database->jobs,
+        .csv = database->csv,
         .sink = &sink,
     };
 

@@ -27,6 +27,7 @@ struct database {
     struct pg_server server;
     struct strings names; /* none: all */
     unsigned jobs;
+    bool csv; /* tables also as CSV */
 };
 
 /* Whether the settings name a server, or databases. */

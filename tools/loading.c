@@ -155,9 +155,10 @@ static int load_tables(struct loading *loading, const struct dbmanifest_line *li
     CLEANUP(dbdescription_clear) struct dbdescription description = {0};
     char file[PATH_SIZE];
     size_t size = strlen(below);
-    static const char *const endings[] = {".copy", ".sql"};
+    static const char *const endings[] = {".copy", ".sql", ".csv"};
 
-    for (size_t i = 0; i < 2; i++) /* "orders.copy" is the table as well */
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]);
+         i++) /* "orders.copy" is the table as well */
         if (size > strlen(endings[i]) && strcmp(below + size - strlen(endings[i]), endings[i]) == 0)
             size -= strlen(endings[i]);
     (void)snprintf(file, sizeof(file), "%.*s", (int)size, below);

@@ -13,6 +13,7 @@
  *     DB/sequences.sql               where sequences stand
  *     DB/large_objects/OID           content; objects.sql: owners, rights, comments
  *     DB/SCHEMA/TABLE.copy, .sql     the rows, in COPY's text form, and ready for psql -f
+ *     DB/SCHEMA/TABLE.csv            the same as CSV, where the options say so
  *
  * Ownership: borrows everything in the options.
  * Threads:   called by one; starts `jobs` workers.
@@ -21,6 +22,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "backup/source/pg.h"
@@ -33,6 +35,7 @@ struct pgdump_options {
     const char *const *databases; /* none: all that take connections and are no templates */
     size_t database_count;
     unsigned jobs; /* tables at a time, 1 … PGDUMP_JOBS_MAX */
+    bool csv;      /* each table also as CSV: a second copy, compressed by itself */
     const struct sink *sink;
 };
 

@@ -1,4 +1,4 @@
-/* One table: COPY's rows straight into the sink. */
+/* One table: COPY's rows straight into the sink, and as CSV beside it. */
 #include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
@@ -6,6 +6,7 @@
 
 #include "backup/base/cleanup.h"
 #include "backup/base/progress.h"
+#include "backup/source/pgcsv.h"
 #include "backup/source/pgdump_internal.h"
 
 static const char head_sql[] = "SET client_encoding = 'UTF8';\n"
@@ -22,6 +23,8 @@ struct copying {
     struct pg_conn *conn;
     struct dump_table *table;
     struct sink_file *file;
+    struct sink_file *csv_file; /* NULL: not wanted */
+    struct pgcsv csv;
     bool source_failed; /* `why` is the server's */
     struct err why;
 };
@@ -46,6 +49,28 @@ static int copy_sql(const struct dump_table *table, struct text *sql, struct err
     }
     text_add(sql, " TO STDOUT");
     return text_end(sql, err);
+}
+
+static int take_csv(void *context, const void *bytes, size_t size, struct err *err)
+{
+    const struct copying *copying = context;
+
+    return copying->database->dump->sink->push(copying->csv_file, bytes, size, err);
+}
+
+static int open_csv(struct copying *copying, struct err *err)
+{
+    const struct dump_table *table = copying->table;
+    const struct sink *sink = copying->database->dump->sink;
+    CLEANUP(text_clear) struct text name = {.buf.limit = 8192};
+
+    text_format(&name, "%s.csv", table->path);
+    int r = text_end(&name, err);
+    if (r == 0)
+        r = sink->open(sink->context, text_of(&name), PGDUMP_MODE, &copying->csv_file, err);
+    copying->csv.take = take_csv;
+    copying->csv.context = copying;
+    return r < 0 ? r : pgcsv_header(&copying->csv, table->columns, err);
 }
 
 static int open_files(struct copying *copying, struct err *err)
@@ -93,6 +118,8 @@ static int push_rows(struct copying *copying, struct err *err)
 
     while (r == 0 && (size = PQgetCopyData(copying->conn, &row, 0)) > 0) {
         r = dump->sink->push(copying->file, row, (size_t)size, err);
+        if (r == 0 && copying->csv_file)
+            r = pgcsv_row(&copying->csv, row, (size_t)size, err);
         PQfreemem(row);
         copying->table->bytes += (uint64_t)size;
         if (r == 0 && progress_cancelled(dump->sink->progress))
@@ -149,6 +176,8 @@ static int copy_rows(struct copying *copying, struct err *err)
         end_copy(copying);
     if (r == 0 && !copying->source_failed)
         r = sink->tail(copying->file, tail_sql, sizeof(tail_sql) - 1, err);
+    if (r == 0 && !copying->source_failed && copying->csv_file)
+        r = pgcsv_end(&copying->csv, err);
     return r;
 }
 
@@ -167,11 +196,16 @@ int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dum
 
     table->bytes = 0;
     int r = open_files(&copying, err);
+    if (r == 0 && database->dump->options->csv)
+        r = open_csv(&copying, err);
     if (r == 0)
         r = copy_rows(&copying, err);
     if (r == 0 && !copying.source_failed)
         r = sink->close(STEAL(copying.file), err);
+    if (r == 0 && !copying.source_failed && copying.csv_file)
+        r = sink->close(STEAL(copying.csv_file), err);
     sink->drop(copying.file);
+    sink->drop(copying.csv_file);
     set_state(&copying, r == 0 && !copying.source_failed ? TABLE_DONE : TABLE_FAILED);
     if (r < 0 || !copying.source_failed)
         return r;
