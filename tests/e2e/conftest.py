@@ -250,6 +250,8 @@ class Yester:
 
     def check_reports(self):
         found = [p.read_text(errors="replace")[:6000] for p in sorted(self.reports.iterdir())]
+        # The leak checker of a process that is killed meanwhile says this, and finds nothing.
+        found = [f for f in found if not re.fullmatch(r"==\d+==Unable to get registers from thread \d+\.\n", f)]
         assert not found, "a sanitizer reports: " + "\n".join(found)
 
 
