@@ -1,6 +1,7 @@
 """pgrun - contenders-pg against a running PostgreSQL."""
 import os, shutil, subprocess
-from common import D, DATA, PGBIN, TMP, WORK, drop, quiet, row
+import pgcost
+from common import D, DATA, PGBIN, TMP, WORK, drop, opt, quiet, row
 from contender import Contender
 from jobs import fail
 from meter import Cg
@@ -65,7 +66,10 @@ def pg(names):
                     row(c.name, 'pgrun', 'restore' if job == 'first' else 'restore2', rep, m, verified=v)
                     stop(dest); c.jobcg.kill(); rcg.kill(); subprocess.run(['rm', '-rf', dest])
                     return m
-                repeat(c, 'restore', res) if job == 'first' else res(1)
+                if job == 'first' and (not opt.jobs or 'restore' in opt.jobs):
+                    repeat(c, 'restore', res)
+                elif job != 'first':
+                    res(1)
             except Exception as e:
                 row(c.name, 'pgrun', 'error', 1, verified='FAIL ' + repr(e)[:400])
                 stop(TMP + '/pgrest'); c.jobcg.kill(); rcg.kill()
@@ -74,6 +78,8 @@ def pg(names):
         phase('do_backup', 'first', 't1', psql('54391', CHECK))
         pgsh(PGBIN + '/pgbench', '-h', D + '/run', '-p', '54391', '-n', '-c', '1', '-t', '20000', '--random-seed=2', 'bench')
         phase('do_again', 'incr', 't2', psql('54391', CHECK))
+        if not opt.jobs or 'cost' in opt.jobs:
+            pgcost.measure(cs, cg, lambda sql: psql('54391', sql))
     finally:
         stop(srv); cg.kill()
         for c in cs:
