@@ -33,12 +33,27 @@ static size_t open_limit(void)
     return part < OPEN_MIN ? OPEN_MIN : part > OPEN_MAX ? OPEN_MAX : part;
 }
 
+/* What is to come between config and files, when `done` jobs are. */
+static int between(struct extract *x, size_t done, struct err *err)
+{
+    const struct extract_options *options = x->options;
+    size_t config = x->jobs[0].type == TYPE_CONFIG;
+
+    if (x->pass != PASS_WRITE || !options->after_config || done != config)
+        return 0;
+    files_drain(x);
+    return extract_stopped(x) ? 0 : options->after_config(options->context, err);
+}
+
 static int run_jobs(struct extract *x, struct err *err)
 {
-    int r = 0;
+    int r = between(x, 0, err);
 
-    for (size_t i = 0; r == 0 && i < x->job_count && !extract_stopped(x); i++)
+    for (size_t i = 0; r == 0 && i < x->job_count && !extract_stopped(x); i++) {
         r = plan_run(x, &x->jobs[i], err);
+        if (r == 0)
+            r = between(x, i + 1, err);
+    }
     return r;
 }
 

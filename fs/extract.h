@@ -53,6 +53,8 @@ struct extract_options {
                     const struct err *err); /* one file could not be restored */
     void (*note)(void *context,
                  const char *text); /* one line for the user: kept, deleted, would write … */
+    int (*after_config)(void *context, struct err *err); /* config comes first, and then, when all
+                                                            of it is in place, this; else NULL */
     void *context;
     struct progress *progress;
 };

@@ -68,20 +68,23 @@ static int add_type(struct extract *x, enum snapshot_type type, struct err *err)
     return r < 0 ? r : add_job(x, &target, err);
 }
 
-/* The type that a path is taken from when both have it: the newer snapshot's, else files. */
-static bool config_wins(const struct selection *selection)
+/* The type that a path is taken from when both have it: the newer snapshot's, else files, or what
+ * comes first. */
+static bool config_wins(const struct extract *x)
 {
-    const struct root *files = selection->types[TYPE_FILES];
-    const struct root *config = selection->types[TYPE_CONFIG];
+    const struct root *files = x->selection->types[TYPE_FILES];
+    const struct root *config = x->selection->types[TYPE_CONFIG];
 
-    return files && config && files != config && config->start_ns > files->start_ns;
+    if (!files || !config)
+        return false;
+    return files == config ? x->options->after_config != NULL : config->start_ns > files->start_ns;
 }
 
 static int add_types(struct extract *x, struct err *err)
 {
     const uint8_t all = 1 << TYPE_FILES | 1 << TYPE_CONFIG | 1 << TYPE_DATABASE;
     uint8_t asked = x->options->types ? x->options->types : all;
-    bool config_first = config_wins(x->selection);
+    bool wins = config_wins(x), config_first = wins || x->options->after_config;
     const enum snapshot_type order[TYPES] = {config_first ? TYPE_CONFIG : TYPE_FILES,
                                              config_first ? TYPE_FILES : TYPE_CONFIG,
                                              TYPE_DATABASE};
@@ -93,8 +96,10 @@ static int add_types(struct extract *x, struct err *err)
     }
     if (x->job_count == 0)
         return err_set(err, ERR_NOT_FOUND, "the snapshot has nothing of the types asked for");
-    if (x->job_count > 1 && x->jobs[1].type != TYPE_DATABASE)
-        x->jobs[1].winner = x->jobs[1].pair;
+    if (x->job_count > 1 && x->jobs[1].type != TYPE_DATABASE) {
+        struct job *loser = &x->jobs[config_first && !wins ? 0 : 1];
+        loser->winner = loser->pair;
+    }
     return 0;
 }
 

@@ -302,6 +302,23 @@ static int work(struct recovery *recovery, struct err *err)
     return r;
 }
 
+/* Config is in place, and the files are not yet. */
+static int load_between(void *context, struct err *err)
+{
+    struct recovery *recovery = context;
+    const struct loading_request request = {
+        .selection = &recovery->selection,
+        .replace = recovery->how.overwrite == OVERWRITE_ALWAYS,
+        .progress = &recovery->progress,
+    };
+
+    int r = loading_run(recovery->app, &recovery->session, &request, err);
+    if (r < 0)
+        app_hint(recovery->app, "config is restored, files are not; --type files leaves the "
+                                "database out");
+    return r;
+}
+
 /* What stands against the databases is known before the first file is written. */
 static int work_whole(struct recovery *recovery, struct err *err)
 {
@@ -313,15 +330,21 @@ static int work_whole(struct recovery *recovery, struct err *err)
         .check_only = true,
         .progress = &recovery->progress,
     };
-    bool loads = loading_is_possible(&recovery->session, &recovery->selection);
-    int r = loads ? loading_run(app, &recovery->session, &request, err) : 0;
 
-    if (r < 0)
+    if (!loading_is_possible(&recovery->session, &recovery->selection))
+        return work(recovery, err);
+    int r = loading_run(app, &recovery->session, &request, err);
+    if (r < 0) {
         app_hint(app, "--type files,config leaves the database out");
-    if (r == 0)
-        r = work(recovery, err);
+        return r;
+    }
+    bool alone = !recovery->selection.types[TYPE_FILES] && !recovery->selection.types[TYPE_CONFIG];
+    recovery->how.after_config = load_between; /* not called by a dry run */
+    r = alone ? 0 : work(recovery, err);
     request.check_only = false;
-    return r < 0 || !loads ? r : loading_run(app, &recovery->session, &request, err);
+    return r == 0 && (alone || request.dry_run)
+               ? loading_run(app, &recovery->session, &request, err)
+               : r;
 }
 
 static int run(struct app *app, struct err *err)

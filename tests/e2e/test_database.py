@@ -2,13 +2,14 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
 
 import pytest
 
-from conftest import NOBODY, ROOT, wait_for
+from conftest import BIN, NOBODY, ROOT, same, wait_for
 from pgserver import Server, bindir
 
 AWKWARD = ROOT / "tests" / "harness" / "awkward_schema.sql"
@@ -452,3 +453,54 @@ def test_who_may_not_make_databases_is_told_before_anything_is_done(keeper, serv
     result = keeper.run("restore", "latest", "database/shop", "--into", "again", rc=1, env={"POSTGRES_USER": "poor"})
     assert "CREATEDB" in result.errors
     assert (roles(server), databases(server)) == before
+
+
+def onto_root(yester, tmp, *args, rc=0, env=None):
+    """restore --target / where / is a file system of its own, with the test's directory at its place."""
+    root = yester.fresh("root")
+    script = ('mount -t tmpfs none "$0" && for d in /usr /bin /sbin /lib /lib64 /etc /proc /dev "$1" "$2"; do '
+              '[ ! -e "$d" ] || { mkdir -p "$0$d" && mount --rbind "$d" "$0$d"; } || exit 99; done; '
+              'mkdir -p "$0/var/tmp" "$0/tmp" && exec chroot "$0" "$2/${BIN##*/}" "${@:3}"')
+    prefix = ["unshare", "--mount", "--propagation", "private", "bash", "-c", script, str(root), str(tmp), os.path.dirname(BIN)]
+    result = subprocess.run([*prefix, "restore", "latest", "--target", "/", *args], capture_output=True, text=True,
+                            env={**yester.env, "BIN": BIN, **(env or {})}, timeout=120)
+    assert result.returncode == rc, result
+    return result
+
+
+@pytest.mark.root
+def test_onto_the_root_come_config_then_the_database_then_files(keeper, server, make_server, tree, work):
+    server.sql("CREATE DATABASE shop")
+    server.sql("CREATE TABLE t AS SELECT 7 AS i", "shop")
+    config = keeper.work / "yester.conf"
+    config.write_text(f"[files]\npaths = {tree}\n[config]\npaths = {tree}/src\n")
+    keeper.env["YESTER_CONFIG"] = str(config)
+    keeper.run("backup", "--type", "all")
+    kept = keeper.fresh("kept")
+    subprocess.run(["cp", "-a", f"{tree}/.", kept], check=True)
+    other = make_server("other")
+    keeper.env.update(settings(other))
+    shutil.rmtree(tree)
+    # It may make databases, which is asked first, and yet writes nothing, which only the load finds out.
+    other.sql("CREATE ROLE small LOGIN CREATEDB")
+    other.sql("CREATE DATABASE shop OWNER small")
+    other.sql("ALTER ROLE small SET default_transaction_read_only = on")
+    failed = onto_root(keeper, work, rc=1, env={"POSTGRES_USER": "small"})
+    assert "database shop" in failed.stderr and "files are not" in failed.stderr
+    assert (tree / "src" / "main.c").exists() and not (tree / "README").exists()
+    onto_root(keeper, work)
+    assert other.sql("SELECT i FROM t", "shop") == "7"
+    same(kept, tree)
+
+
+@pytest.mark.root
+def test_onto_the_root_nothing_is_written_when_the_database_refuses(keeper, server, tree, work):
+    server.sql("CREATE DATABASE shop")
+    server.sql("CREATE TABLE t AS SELECT 7 AS i", "shop")
+    config = keeper.work / "yester.conf"
+    config.write_text(f"[files]\npaths = {tree}\n[config]\npaths = {tree}/src\n")
+    keeper.env["YESTER_CONFIG"] = str(config)
+    keeper.run("backup", "--type", "all")
+    shutil.rmtree(tree)
+    assert "exists and is not empty" in onto_root(keeper, work, rc=1).stderr
+    assert not tree.exists()
