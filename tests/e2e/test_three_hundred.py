@@ -96,7 +96,7 @@ def test_most_are_forgotten_and_pruned_and_the_rest_is_whole(many):
     assert len(gone) == 250
     rc, used = peak(yester.start("forget", *gone, stdout=None, stderr=None))
     assert rc == 0 and used < 300 * MIB, f"forget: exit {rc}, {used // MIB} MiB"
-    said = json.loads(yester.run("--json", "prune", "--now", "--dry-run").out)
+    said = json.loads(yester.run("--json", "prune", "--now", "--dry-run").out.splitlines()[-1])
     before = yester.stored()
     rc, used = peak(yester.start("prune", "--now", stdout=None, stderr=None))
     assert rc == 0 and used < 300 * MIB, f"prune: exit {rc}, {used // MIB} MiB"
