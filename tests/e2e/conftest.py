@@ -238,7 +238,7 @@ class Yester:
             yield mount
             if process.poll() is None:
                 self.run("umount", where)
-                wait_for(lambda: process.poll() is not None, "the mount's end", 20)
+                wait_for(lambda: process.poll() is not None, "the mount's end", 120)
                 assert process.returncode == rc, pathlib.Path(log.name).read_text()
         finally:
             watchdog.cancel()
