@@ -8,9 +8,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/base/pace.h"
 #include "backup/base/progress.h"
-#include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
@@ -297,19 +295,6 @@ static int back_up(struct run *run, struct err *err)
     return copy_to_replicas(run, status);
 }
 
-static int limit(struct run *run, struct err *err)
-{
-    uint64_t rate = config_number(&run->app->config, SET_BACKUP_BWLIMIT);
-
-    if (rate == 0)
-        return 0;
-    struct pace *pace = pace_new(rate);
-    if (!pace)
-        return err_set(err, ERR_NOMEM, "no memory for a limit");
-    store_set_pace(run->session.repo->store, pace);
-    return 0;
-}
-
 static int run_backup(struct app *app, struct err *err)
 {
     CLEANUP(run_clear) struct run run = {.app = app, .session.locked = LOCK_SHARED};
@@ -326,7 +311,7 @@ static int run_backup(struct app *app, struct err *err)
     if (r == 0)
         r = open_all(&run, err);
     if (r == 0)
-        r = limit(&run, err);
+        r = session_pace(app, run.session.repo->store, err);
     if (r < 0)
         return r;
     if (type && strcmp(type, "all") == 0 && !database_is_configured(&app->config) && !app->quiet)

@@ -6,7 +6,6 @@
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/pace.h"
 #include "backup/base/progress.h"
 #include "backup/job/replicate.h"
 #include "backup/store/store.h"
@@ -24,17 +23,6 @@ static void tell_damage(void *context, const char *object, const struct err *err
     (void)context;
     (void)object; /* stands in the text */
     console_say("not copied: %s", err->text);
-}
-
-static int limit(struct app *app, struct store *store, struct err *err)
-{
-    uint64_t rate = config_number(&app->config, SET_BACKUP_BWLIMIT);
-    struct pace *pace = rate > 0 ? pace_new(rate) : NULL;
-
-    if (rate > 0 && !pace)
-        return err_set(err, ERR_NOMEM, "no memory for a limit");
-    store_set_pace(store, pace);
-    return 0;
 }
 
 static void print_json(const char *name, const char *location,
@@ -98,7 +86,7 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     if (r == -ERR_NO_REPOSITORY && how.dry_run)
         r = 0;
     if (r == 0 && store)
-        r = limit(app, store, err);
+        r = session_pace(app, store, err);
     if (r == 0 && store && !how.dry_run)
         r = lock_replica(store, &lock, err);
     if (r == 0)

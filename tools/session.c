@@ -9,6 +9,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/base/pace.h"
 #include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
@@ -37,6 +38,17 @@ int session_store_at(struct app *app, const struct config_replica *replica, cons
     if (!replica)
         replica = config_replica_at(&app->config, location);
     return location_open(&app->config, replica, location, create, out, err);
+}
+
+int session_pace(const struct app *app, struct store *store, struct err *err)
+{
+    uint64_t rate = config_number(&app->config, SET_BACKUP_BWLIMIT);
+    struct pace *pace = rate > 0 ? pace_new(rate) : NULL;
+
+    if (rate > 0 && !pace)
+        return err_set(err, ERR_NOMEM, "no memory for a limit");
+    store_set_pace(store, pace);
+    return 0;
 }
 
 /* Somebody who wants something back takes it from a replica where the repository is gone. */

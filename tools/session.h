@@ -70,6 +70,8 @@ int session_store(struct app *app, bool create, struct store **out, struct err *
 /* That of another repository; `replica` NULL: of whichever replica is there, or none. */
 int session_store_at(struct app *app, const struct config_replica *replica, const char *location,
                      bool create, struct store **out, struct err *err);
+/* From now on no more than [backup] bwlimit bytes a second are written there. */
+int session_pace(const struct app *app, struct store *store, struct err *err);
 /* Where the catalog of an open repository is.  A replica has one of its own: what it lacks is late,
  * and not lost. */
 int session_catalog_directory(const struct app *app, const struct session *session, char *out,
