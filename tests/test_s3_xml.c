@@ -81,6 +81,76 @@ static void a_page_that_goes_on_without_saying_where_is_refused(void **state)
         -ERR_REMOTE);
 }
 
+struct versions {
+    char text[512]; /* "key id size latest marker;" */
+};
+
+static int note_version(void *context, const struct s3_version *version, struct err *err)
+{
+    struct versions *versions = context;
+    size_t used = strlen(versions->text);
+
+    (void)err;
+    (void)snprintf(versions->text + used, sizeof(versions->text) - used, "%s %s %u%s%s;",
+                   version->key, version->id, (unsigned)version->size,
+                   version->is_latest ? " latest" : "", version->is_marker ? " marker" : "");
+    return 0;
+}
+
+static int list_versions(const char *text, struct versions *out, struct s3_page *page)
+{
+    struct err err;
+    struct buf body = {.data = (uint8_t *)text, .size = strlen(text)};
+
+    *out = (struct versions){0};
+    return s3_xml_versions(&body, note_version, out, page, &err);
+}
+
+static void versions_and_what_hides_them_are_told_in_order(void **state)
+{
+    struct versions versions;
+    struct s3_page page;
+
+    (void)state;
+    assert_int_equal(
+        list_versions("<ListVersionsResult><IsTruncated>true</IsTruncated>"
+                      "<NextKeyMarker>a%2Fb</NextKeyMarker>"
+                      "<NextVersionIdMarker>v1</NextVersionIdMarker>"
+                      "<DeleteMarker><Key>a</Key><VersionId>v3</VersionId><IsLatest>true</IsLatest>"
+                      "</DeleteMarker><Version><Key>a</Key><VersionId>v2</VersionId>"
+                      "<IsLatest>false</IsLatest><Size>7</Size></Version>"
+                      "<Version><Key>b</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>"
+                      "<Size>9</Size></Version></ListVersionsResult>",
+                      &versions, &page),
+        0);
+    assert_string_equal(versions.text, "a v3 0 latest marker;a v2 7;b null 9 latest;");
+    assert_true(page.truncated);
+    assert_string_equal(page.token, "a/b");
+    assert_string_equal(page.version, "v1");
+}
+
+static void versions_that_lack_something_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "<Version><Key>a</Key><Size>1</Size></Version>",
+        "<Version><Key>a</Key><VersionId>v</VersionId></Version>",
+        "<DeleteMarker><VersionId>v</VersionId></DeleteMarker>",
+        "<Version><Key>a</Key><VersionId>v</VersionId><Size>-1</Size></Version>",
+        "<IsTruncated>true</IsTruncated>",
+    };
+    struct versions versions;
+    struct s3_page page;
+    char text[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        (void)snprintf(text, sizeof(text), "<ListVersionsResult>%s</ListVersionsResult>", bad[i]);
+        assert_int_equal(list_versions(text, &versions, &page), -ERR_REMOTE);
+    }
+    assert_int_equal(list_versions("<ListBucketResult></ListBucketResult>", &versions, &page),
+                     -ERR_REMOTE);
+}
+
 static void what_is_no_listing_is_not_an_empty_one(void **state)
 {
     struct seen seen;
@@ -159,6 +229,8 @@ int main(void)
         cmocka_unit_test(a_page_gives_its_objects_and_where_it_goes_on),
         cmocka_unit_test(a_page_that_is_cut_off_is_refused),
         cmocka_unit_test(a_page_that_goes_on_without_saying_where_is_refused),
+        cmocka_unit_test(versions_and_what_hides_them_are_told_in_order),
+        cmocka_unit_test(versions_that_lack_something_are_refused),
         cmocka_unit_test(what_is_no_listing_is_not_an_empty_one),
         cmocka_unit_test(sizes_that_are_no_numbers_are_refused),
         cmocka_unit_test(a_document_type_is_refused),

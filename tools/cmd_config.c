@@ -51,11 +51,24 @@ static void print_replica(const struct config *config, const struct config_repli
         printf("# environment (BACKUP_S3_BUCKET)\n");
     printf("location = %s\n", replica->location);
     for (int i = 0; i < REPLICA_SETTINGS; i++) {
-        const char *text = setting_text(&replica->own[i]);
+        const char *key = setting_specs[SET_S3_ENDPOINT + i].key;
 
-        if (replica->own[i].line > 0)
-            printf("%s = %s\n", setting_specs[SET_S3_ENDPOINT + i].key, text ? text : "");
+        if (replica->own[i].line == 0)
+            continue;
+        printf("%s =", key);
+        print_value(&replica->own[i], strlen(key) + 2);
+        printf("\n");
     }
+}
+
+static struct json_object *words_json(const struct setting *setting)
+{
+    struct json_object *words = json_object_new_array();
+
+    for (size_t i = 0; i < setting->values.count; i++)
+        json_object_array_add(
+            words, output_json_text(setting->values.at[i], strlen(setting->values.at[i])));
+    return words;
 }
 
 static struct json_object *replica_json(const struct config_replica *replica)
@@ -68,7 +81,9 @@ static struct json_object *replica_json(const struct config_replica *replica)
         const struct setting *own = &replica->own[i];
         const char *text = setting_text(own);
 
-        if (own->line > 0)
+        if (own->line > 0 && setting_specs[SET_S3_ENDPOINT + i].kind == SETTING_LIST)
+            json_object_object_add(one, setting_specs[SET_S3_ENDPOINT + i].key, words_json(own));
+        else if (own->line > 0)
             json_object_object_add(one, setting_specs[SET_S3_ENDPOINT + i].key,
                                    text ? output_json_text(text, strlen(text)) : NULL);
     }
@@ -93,10 +108,7 @@ static struct json_object *setting_json(const struct config *config, enum settin
 
     config_origin(config, id, origin, sizeof(origin));
     if (setting_specs[id].kind == SETTING_LIST) {
-        values = json_object_new_array();
-        for (size_t i = 0; i < setting->values.count; i++)
-            json_object_array_add(
-                values, output_json_text(setting->values.at[i], strlen(setting->values.at[i])));
+        values = words_json(setting);
     } else if (setting_specs[id].kind == SETTING_YES_NO) {
         values = json_object_new_boolean(setting->number != 0);
     } else if (setting_specs[id].kind != SETTING_TEXT) {

@@ -68,6 +68,7 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_S3_STYLE] = {"s3", "style", SETTING_TEXT, NULL, NULL, "auto"},
     [SET_S3_CONNECTIONS] = {"s3", "connections", SETTING_SIZE, NULL, NULL, "32"},
     [SET_S3_PATIENCE] = {"s3", "patience", SETTING_SIZE, NULL, NULL, "300"},
+    [SET_S3_LOCK] = {"s3", "lock", SETTING_LIST, NULL, NULL, NULL},
     [SET_S3_REGIONS] = {"s3", "regions", SETTING_LIST, NULL, NULL, NULL},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
     [SET_MOUNT_REFRESH] = {"mount", "refresh", SETTING_SIZE, "refresh", NULL, "10"},

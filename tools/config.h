@@ -57,6 +57,7 @@ enum setting_id {
     SET_S3_STYLE,
     SET_S3_CONNECTIONS,
     SET_S3_PATIENCE,
+    SET_S3_LOCK,
     SET_S3_REGIONS,
     SET_RESTORE_KEEP,
     SET_MOUNT_REFRESH,
@@ -92,7 +93,7 @@ struct setting {
 };
 
 /* How many settings of [s3] a replica may have of its own: the first ones. */
-enum { REPLICAS_MAX = 16, REPLICA_SETTINGS = SET_S3_PATIENCE - SET_S3_ENDPOINT + 1 };
+enum { REPLICAS_MAX = 16, REPLICA_SETTINGS = SET_S3_LOCK - SET_S3_ENDPOINT + 1 };
 
 /* A second repository that backups are copied to. */
 struct config_replica {

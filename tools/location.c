@@ -41,6 +41,29 @@ static const char *text_of(const struct config *config, const struct config_repl
     return setting_text(config_s3(config, replica, id));
 }
 
+/* "30d governance" */
+static int find_lock(const struct strings *words, struct s3_options *out, struct err *err)
+{
+    uint64_t period = 0;
+
+    if (words->count == 0)
+        return 0;
+    int r = words->count == 2 ? config_parse_time(words->at[0], &period, err)
+                              : err_set(err, ERR_USAGE,
+                                        "a time and a mode are wanted, such as "
+                                        "30d governance");
+    if (r == 0 && period == 0)
+        r = err_set(err, ERR_USAGE, "no time at all; leave it out instead");
+    if (r == 0 && strcmp(words->at[1], "governance") != 0 &&
+        strcmp(words->at[1], "compliance") != 0)
+        r = err_set(err, ERR_USAGE, "\"%.60s\" is neither governance nor compliance", words->at[1]);
+    if (r < 0)
+        return err_context(err, "s3 lock");
+    out->retention_ns = (int64_t)period;
+    out->compliance = strcmp(words->at[1], "compliance") == 0;
+    return 0;
+}
+
 static int open_s3(const struct config *config, const struct config_replica *replica,
                    const char *location, struct store **out, struct err *err)
 {
@@ -62,6 +85,8 @@ static int open_s3(const struct config *config, const struct config_replica *rep
     options.profile_first = replica && replica->own[SET_S3_PROFILE - SET_S3_ENDPOINT].line > 0;
     if (!options.region && older_name && older_name[0])
         options.region = older_name;
+    if (r == 0)
+        r = find_lock(&config_s3(config, replica, SET_S3_LOCK)->values, &options, err);
     if (r == 0)
         r = in_bounds(config, replica, SET_S3_CONNECTIONS, CONNECTIONS_MAX, &connections, err);
     if (r == 0)

@@ -44,6 +44,8 @@ static const struct store_ops ops = {
     .remove = remove_object,
     .room = room,
     .modified = s3_modified,
+    .retained = s3_retained,
+    .retain = s3_retain,
 };
 
 static void close_store(struct store *store)
@@ -102,6 +104,8 @@ int s3_store_open(const char *location, const struct s3_options *options, struct
     pthread_mutex_init(&s3->lock, NULL);
     s3->store.ops = &ops;
     s3->store.is_remote = true;
+    s3->store.retention_ns = options->retention_ns;
+    s3->compliance = options->compliance;
     s3->store.location = strdup(location);
     int r = s3->store.location ? find_region(s3, options, err)
                                : err_set(err, ERR_NOMEM, "no memory for a location");
@@ -195,8 +199,16 @@ static int remove_object(struct store *store, const char *name, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
     const struct s3_call call = {.method = "DELETE", .name = name};
+    struct s3 *s3 = (struct s3 *)store;
+    bool by_versions = false;
+    int r = 0;
 
-    return s3_call((struct s3 *)store, &call, &response, err);
+    /* Who does not lock, and only takes his claims away, need not ask. */
+    if (s3->store.retention_ns > 0 || !s3_is_passing(name))
+        r = s3_has_lock(s3, &by_versions, err);
+    if (r < 0)
+        return r;
+    return by_versions ? s3_remove_versions(s3, name, err) : s3_call(s3, &call, &response, err);
 }
 
 static int room(struct store *store, uint64_t *out_free, struct err *err)

@@ -7,6 +7,9 @@
  * exact lengths would tell the server where chunks begin.  Whatever may have happened without an
  * answer is looked at before it is repeated.
  *
+ * With a retention, each object but those that are there to be removed is put under the bucket's
+ * object lock; removing one then means all of its versions (docs/decisions/lock.md).
+ *
  * Ownership, threads: as store.h says.
  * Errors:    as store.h says, naming bucket and key, with the server's code and what to do.
  * ERR_NO_REPOSITORY where the bucket does not exist; ERR_USAGE from s3_store_open() where its
@@ -34,7 +37,9 @@ struct s3_options {
     size_t allowed_count;
     enum s3_style style; /* auto: path with an endpoint, else host */
     unsigned connections;
-    int64_t patience_ns; /* how long a request is tried again */
+    int64_t patience_ns;  /* how long a request is tried again */
+    int64_t retention_ns; /* how long what is put is locked; 0: not at all */
+    bool compliance;      /* … and nobody at all can shorten it */
 };
 
 bool s3_is_location(const char *location);

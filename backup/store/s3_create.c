@@ -63,15 +63,21 @@ static int put(struct s3 *s3, const char *name, const char *id, const void *byte
                bool fresh, int *out_status, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    struct s3_lock_headers lock;
     char id_header[64];
     struct s3_call call = {.method = "PUT", .name = name, .body = bytes, .body_size = size};
-    size_t count = 0;
 
     (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", id);
     if (fresh)
-        call.headers[count++] = only_new;
-    call.headers[count++] = id_header;
-    int r = s3_call(s3, &call, &response, err);
+        s3_add_header(&call, only_new);
+    s3_add_header(&call, id_header);
+    int r = s3_add_retention(s3, &lock, &call, err);
+    if (r == 0)
+        r = s3_add_checksum(s3, &lock, &call, err);
+    *out_status = 0;
+    if (r < 0)
+        return r;
+    r = s3_call(s3, &call, &response, err);
     *out_status = response.status;
     return r;
 }
@@ -81,6 +87,7 @@ static int probe(struct s3 *s3, struct err *err)
 {
     enum s3_refusal found = S3_OVERWRITES;
     char id[S3_ID_SIZE];
+    struct err ignored;
     int status = 200;
     int r = s3_make_id(id, err);
 
@@ -91,6 +98,8 @@ static int probe(struct s3 *s3, struct err *err)
     if (r < 0 && status != 412 && status != 501)
         return r;
     set_refusal(s3, found);
+    if (found == S3_OVERWRITES && s3->store.retention_ns > 0) /* both are versions of it now */
+        (void)s3_remove_versions(s3, probe_name, &ignored);
     return 0;
 }
 
@@ -256,9 +265,9 @@ int s3_create(struct s3 *s3, const char *name, const char *id, const void *bytes
 {
     bool unique = is_unique(name);
     int status;
-    int r = 0;
+    int r = s3_check_retention(s3, name, err);
 
-    if (!unique && refusal_of(s3) == S3_NOT_TRIED)
+    if (r == 0 && !unique && refusal_of(s3) == S3_NOT_TRIED)
         r = probe(s3, err);
     if (r < 0)
         return r;

@@ -3,16 +3,19 @@
  *
  * s3.c opens, lists and removes; s3_request.c sends and judges; s3_location.c makes addresses;
  * s3_region.c pins to regions; s3_read.c reads; s3_put.c writes, s3_parts.c what is large;
- * s3_create.c sees to it that nothing is overwritten.
+ * s3_create.c sees to it that nothing is overwritten; s3_retention.c that nothing is removed;
+ * s3_versions.c knows what is hidden.
  */
 #pragma once
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "backup/net/http.h"
+#include "backup/store/s3_xml.h"
 #include "backup/store/store.h"
 
 struct err;
@@ -26,8 +29,13 @@ enum {
     S3_PART_SIZE = 8 * 1024 * 1024,
     S3_UPLOADERS = 4,
     S3_ID_SIZE = 33, /* 32 random digits */
+    S3_HEADERS_MAX = 8,
+    S3_HEADER_SIZE = 96,
     S3_ANSWER_MAX = 8 * 1024 * 1024,
 };
+
+/* Whether a bucket has object lock. */
+enum s3_bucket_lock { S3_LOCK_NOT_ASKED, S3_LOCK_ON, S3_LOCK_OFF, S3_LOCK_SECRET };
 
 /* What is known of `If-None-Match: *`. */
 enum s3_refusal { S3_NOT_TRIED, S3_REFUSES, S3_OVERWRITES };
@@ -41,9 +49,11 @@ struct s3 {
     char *base;   /* of addresses, up to the key */
     char *region;
     char *sigv4;
+    bool compliance; /* of store.retention_ns */
 
     pthread_mutex_t lock; /* guards what follows */
     enum s3_refusal refusal;
+    enum s3_bucket_lock bucket_lock;
     bool is_tidy;           /* uploads of the dead were looked for */
     struct pool *uploaders; /* NULL: none needed yet */
 };
@@ -55,10 +65,20 @@ struct s3_call {
     const char *query; /* sorted and escaped; NULL: none */
     const void *body;
     size_t body_size;
-    const char *headers[4]; /* beside those that every request has */
-    bool may_fail_late;     /* a body that comes with 200 may be an error */
-    bool *out_unsure;       /* set when an earlier attempt may have been carried out */
+    const char *headers[S3_HEADERS_MAX]; /* beside those that every request has */
+    bool may_fail_late;                  /* a body that comes with 200 may be an error */
+    bool *out_unsure;                    /* set when an earlier attempt may have been carried out */
 };
+
+static inline void s3_add_header(struct s3_call *call, const char *header)
+{
+    size_t count = 0;
+
+    while (count < S3_HEADERS_MAX && call->headers[count])
+        count++;
+    assert(count < S3_HEADERS_MAX);
+    call->headers[count] = header;
+}
 
 /* 0 for 2xx, else an error; `response` holds the last answer. */
 int s3_call(struct s3 *s3, const struct s3_call *call, struct http_response *response,
@@ -93,6 +113,42 @@ int s3_create(struct s3 *s3, const char *name, const char *id, const void *bytes
 int s3_check_free(struct s3 *s3, const char *name, struct err *err);
 int s3_is_ours(struct s3 *s3, const char *name, const char *id, bool *out, struct err *err);
 int s3_make_id(char out[S3_ID_SIZE], struct err *err);
+
+/* The headers under which an object is put so that it stays: none where it need not. */
+struct s3_lock_headers {
+    char mode[S3_HEADER_SIZE], until[S3_HEADER_SIZE], checksum[S3_HEADER_SIZE];
+};
+/* Whether objects of this name are there to be removed; whether they are locked. */
+bool s3_is_passing(const char *name);
+bool s3_is_retained(const struct s3 *s3, const char *name);
+/* ERR_USAGE where they are to be, and the bucket cannot. */
+int s3_check_retention(struct s3 *s3, const char *name, struct err *err);
+/* Adds to a call's headers; `texts` has to last as long as the call. */
+int s3_add_retention(struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
+                     struct err *err);
+/* … the checksum of its body, without which servers take nothing that is to be locked. */
+int s3_add_checksum(const struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
+                    struct err *err);
+/* After something was put by other means than one PUT. */
+int s3_ensure_retention(struct s3 *s3, const char *name, struct err *err);
+/* Whether the bucket has object lock, and so versions; asked once. */
+int s3_has_lock(struct s3 *s3, bool *out, struct err *err);
+int s3_retained(struct store *store, const char *name, int64_t *out_ns, struct err *err);
+int s3_retain(struct store *store, const char *name, int64_t until_ns, struct err *err);
+/* How long a version is locked; `version` NULL: the newest. */
+int s3_version_retained(struct s3 *s3, const char *name, const char *version, int64_t *out_ns,
+                        struct err *err);
+
+/* "versionId=…", escaped. */
+enum { S3_VERSION_QUERY_SIZE = 1024 };
+int s3_version_query(const char *version, char out[S3_VERSION_QUERY_SIZE], struct err *err);
+/* The query of the first version of an object; ERR_NOT_FOUND when there is none. */
+int s3_first_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE],
+                     struct err *err);
+/* All below a prefix, by key, of a key the newest first. */
+int s3_list_versions(struct s3 *s3, const char *prefix, s3_version_fn *each, void *context,
+                     struct err *err);
+int s3_remove_versions(struct s3 *s3, const char *name, struct err *err);
 
 /* An upload in parts. */
 struct s3_upload;

@@ -106,13 +106,14 @@ int s3_upload_begin(struct s3 *s3, const char *name, const char *id, struct s3_u
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
     CLEANUP(upload_freep) struct s3_upload *upload = calloc(1, sizeof(*upload));
+    struct s3_lock_headers lock;
     char id_header[64];
     char upload_id[S3_TEXT_MAX];
-    const struct s3_call call = {.method = "POST",
-                                 .name = name,
-                                 .query = "uploads=",
-                                 .may_fail_late = true,
-                                 .headers = {id_header}};
+    struct s3_call call = {.method = "POST",
+                           .name = name,
+                           .query = "uploads=",
+                           .may_fail_late = true,
+                           .headers = {id_header}};
 
     if (!upload)
         return err_set(err, ERR_NOMEM, "no memory for an upload");
@@ -122,7 +123,9 @@ int s3_upload_begin(struct s3 *s3, const char *name, const char *id, struct s3_u
     strcpy(upload->name, name);
     strcpy(upload->put_id, id);
     (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", id);
-    int r = s3_call(s3, &call, &response, err);
+    int r = s3_add_retention(s3, &lock, &call, err);
+    if (r == 0)
+        r = s3_call(s3, &call, &response, err);
     if (r == 0)
         r = s3_xml_text(&response.body, "UploadId", upload_id, sizeof(upload_id), err);
     if (r == 0)
@@ -164,15 +167,18 @@ int s3_upload_part(struct s3_upload *upload, size_t number, const void *bytes, s
                    struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
+    struct s3_lock_headers lock;
     char query[sizeof(upload->query) + 32];
     char etag[ETAG_SIZE] = "";
-    const struct s3_call call = {
+    struct s3_call call = {
         .method = "PUT", .name = upload->name, .query = query, .body = bytes, .body_size = size};
 
     if (number >= PARTS_MAX)
         return err_set(err, ERR_TOO_LARGE, "%.90s: more than %d parts", upload->name, PARTS_MAX);
     (void)snprintf(query, sizeof(query), "partNumber=%zu&%s", number + 1, upload->query);
-    int r = s3_call(upload->s3, &call, &response, err);
+    int r = s3_add_checksum(upload->s3, &lock, &call, err);
+    if (r == 0)
+        r = s3_call(upload->s3, &call, &response, err);
     if (r < 0)
         return r;
     if (!http_header(&response, "etag", etag, sizeof(etag)) || !is_plain_etag(etag))
@@ -219,7 +225,7 @@ static int complete(struct s3_upload *upload, struct err *err)
     /* "No such upload" is also what the second asking for what was done at the first gets. */
     if (r < 0 && s3_is_ours(upload->s3, upload->name, upload->put_id, &ours, &ignored) == 0 && ours)
         r = 0;
-    return r;
+    return r < 0 ? r : s3_ensure_retention(upload->s3, upload->name, err);
 }
 
 int s3_upload_complete(struct s3_upload *upload, struct err *err)

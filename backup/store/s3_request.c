@@ -11,7 +11,7 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { HEADERS_MAX = 9, HASH_HEADER_SIZE = 96, RENEWALS_MAX = 3 };
+enum { HEADERS_MAX = 5 + S3_HEADERS_MAX, HASH_HEADER_SIZE = 96, RENEWALS_MAX = 3 };
 
 /* A call on its way. */
 struct sending {

@@ -169,9 +169,10 @@ int s3_xml_text(const struct buf *body, const char *element, char *out, size_t s
 struct entries {
     store_list_fn *each;
     s3_time_fn *each_time;
+    s3_version_fn *each_version;
     void *context;
     struct s3_page *page;
-    bool is_list, has_key, has_size;
+    bool is_list, has_key, has_size, is_latest;
     char key[S3_TEXT_MAX], id[S3_TEXT_MAX], when[64];
     uint64_t size;
 };
@@ -218,10 +219,12 @@ static int take_field(struct entries *entries, const char *name, const char *tex
     } else if (strcmp(name, "Size") == 0) {
         entries->has_size = true;
         return parse_size(text, &entries->size, err);
-    } else if (strcmp(name, "UploadId") == 0) {
+    } else if (strcmp(name, "UploadId") == 0 || strcmp(name, "VersionId") == 0) {
         copy_text(entries->id, sizeof(entries->id), text);
     } else if (strcmp(name, "Initiated") == 0 || strcmp(name, "LastModified") == 0) {
         copy_text(entries->when, sizeof(entries->when), text);
+    } else if (strcmp(name, "IsLatest") == 0) {
+        entries->is_latest = strcmp(text, "true") == 0;
     }
     return 0;
 }
@@ -285,4 +288,59 @@ int s3_xml_times(const struct buf *body, s3_time_fn *each, void *context, struct
     struct entries entries = {.each_time = each, .context = context};
 
     return read_document(body, end_of_timed, &entries, err);
+}
+
+static int end_of_version(struct entries *entries, bool is_marker, struct err *err)
+{
+    const struct s3_version version = {.key = entries->key,
+                                       .id = entries->id,
+                                       .size = entries->has_size ? entries->size : 0,
+                                       .is_latest = entries->is_latest,
+                                       .is_marker = is_marker};
+    bool whole = entries->has_key && entries->id[0] && (is_marker || entries->has_size);
+    int r = whole ? entries->each_version(entries->context, &version, err)
+                  : err_set(err, ERR_REMOTE,
+                            "the server's listing has a version without name, id "
+                            "or size");
+
+    entries->has_key = entries->has_size = entries->is_latest = false;
+    entries->id[0] = '\0';
+    return r;
+}
+
+static int end_of_versions(void *context, const char *name, const char *text, unsigned depth,
+                           struct err *err)
+{
+    struct entries *entries = context;
+    bool is_marker = strcmp(name, "DeleteMarker") == 0;
+
+    if (depth == 3)
+        return take_field(entries, name, text, err);
+    if (depth == 1)
+        entries->is_list = strcmp(name, "ListVersionsResult") == 0;
+    else if (depth == 2 && (is_marker || strcmp(name, "Version") == 0))
+        return end_of_version(entries, is_marker, err);
+    else if (strcmp(name, "IsTruncated") == 0)
+        entries->page->truncated = strcmp(text, "true") == 0;
+    else if (strcmp(name, "NextVersionIdMarker") == 0)
+        copy_text(entries->page->version, sizeof(entries->page->version), text);
+    else if (strcmp(name, "NextKeyMarker") == 0) {
+        copy_text(entries->page->token, sizeof(entries->page->token), text);
+        decode_percent(entries->page->token);
+    }
+    return 0;
+}
+
+int s3_xml_versions(const struct buf *body, s3_version_fn *each, void *context, struct s3_page *out,
+                    struct err *err)
+{
+    struct entries entries = {.each_version = each, .context = context, .page = out};
+
+    *out = (struct s3_page){0};
+    int r = read_document(body, end_of_versions, &entries, err);
+    if (r == 0 && !entries.is_list)
+        r = err_set(err, ERR_REMOTE, "the server's answer is no listing of versions");
+    if (r == 0 && out->truncated && out->token[0] == '\0')
+        r = err_set(err, ERR_REMOTE, "the server's listing goes on, and does not say where");
+    return r;
 }

@@ -30,8 +30,17 @@ struct s3_error {
 /* One page of a listing. */
 struct s3_page {
     bool truncated;
-    char token[S3_TEXT_MAX]; /* for the next one */
+    char token[S3_TEXT_MAX];   /* for the next one; of versions: the key where that begins */
+    char version[S3_TEXT_MAX]; /* of versions: … and the version; may be empty */
 };
+
+/* A version of an object, or a mark that hides those before it; good within the call. */
+struct s3_version {
+    const char *key, *id;
+    uint64_t size;
+    bool is_latest, is_marker;
+};
+typedef int s3_version_fn(void *context, const struct s3_version *version, struct err *err);
 
 /* An object, or an upload and its id, and when it was made or begun (RFC 3339); all are good within
  * the call. */
@@ -45,5 +54,8 @@ int s3_xml_text(const struct buf *body, const char *element, char *out, size_t s
 /* ListObjectsV2; `each` gets whole keys. */
 int s3_xml_list(const struct buf *body, store_list_fn *each, void *context, struct s3_page *out,
                 struct err *err);
+/* ListObjectVersions: by key, and of a key the newest first. */
+int s3_xml_versions(const struct buf *body, s3_version_fn *each, void *context, struct s3_page *out,
+                    struct err *err);
 /* ListMultipartUploads; and ListObjectsV2 for the times, with empty ids. */
 int s3_xml_times(const struct buf *body, s3_time_fn *each, void *context, struct err *err);

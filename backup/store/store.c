@@ -174,6 +174,24 @@ int store_modified(struct store *store, const char *name, int64_t *out_ns, struc
     return r < 0 || !store->ops->modified ? r : store->ops->modified(store, name, out_ns, err);
 }
 
+int store_retained(struct store *store, const char *name, int64_t *out_ns, struct err *err)
+{
+    int r = check_name(name, err);
+
+    *out_ns = 0;
+    return r < 0 || !store->ops->retained ? r : store->ops->retained(store, name, out_ns, err);
+}
+
+int store_retain(struct store *store, const char *name, int64_t until_ns, struct err *err)
+{
+    int r = check_name(name, err);
+
+    if (r == 0 && !store->ops->retain)
+        r = err_set(err, ERR_USAGE, "%.150s: only objects in a bucket can be locked",
+                    store->location);
+    return r < 0 ? r : store->ops->retain(store, name, until_ns, err);
+}
+
 void store_tidy(struct store *store)
 {
     if (store->ops->tidy)

@@ -51,14 +51,17 @@ struct store_ops {
     int (*modified)(struct store *store, const char *name, int64_t *out_ns, struct err *err);
     int (*lock)(struct store *store, bool exclusive, struct store_lock **out, struct err *err);
     void (*unlock)(struct store_lock *lock);
+    int (*retained)(struct store *store, const char *name, int64_t *out_ns, struct err *err);
+    int (*retain)(struct store *store, const char *name, int64_t until_ns, struct err *err);
 };
 
 /* What every driver's own struct begins with. */
 struct store {
     const struct store_ops *ops;
-    char *location;    /* as the user wrote it, for messages */
-    bool is_remote;    /* each read takes a while, and many at once take hardly longer */
-    struct pace *pace; /* of what is written; NULL: as fast as it goes */
+    char *location;       /* as the user wrote it, for messages */
+    bool is_remote;       /* each read takes a while, and many at once take hardly longer */
+    struct pace *pace;    /* of what is written; NULL: as fast as it goes */
+    int64_t retention_ns; /* for so long nobody can remove what is put there; 0: it is not locked */
 };
 
 struct store_object {
@@ -112,6 +115,11 @@ int store_room(struct store *store, uint64_t *out_free, struct err *err);
 void store_set_pace(struct store *store, struct pace *pace);
 /* When an object came there, by the store's clock; INT64_MAX where it does not say. */
 int store_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err);
+/* Until when nobody can remove an object: 0: it is not locked; INT64_MAX: as long as somebody's
+ * hold on it lasts.  store_remove() refuses it until then (ERR_DENIED). */
+int store_retained(struct store *store, const char *name, int64_t *out_ns, struct err *err);
+/* From now on it cannot be removed before then; never makes it less. */
+int store_retain(struct store *store, const char *name, int64_t until_ns, struct err *err);
 /* Removes what dead writers left that is no object; best effort. */
 void store_tidy(struct store *store);
 /* Who changes the repository holds its lock shared for as long as it works; who deletes at once

@@ -30,11 +30,16 @@ class Client:
         signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
         return f"AWS4-HMAC-SHA256 Credential={self.key}/{scope}, SignedHeaders={names}, Signature={signature}"
 
-    def call(self, method, path, query=None, body=b""):
+    def call(self, method, path, query=None, body=b"", headers=None):
+        return self.ask(method, path, query, body, headers)[1]
+
+    def ask(self, method, path, query=None, body=b"", headers=None):
+        """(headers of the answer, body)"""
         query = "&".join(f"{k}={urllib.parse.quote(v, safe='-_.~')}" for k, v in sorted((query or {}).items()))
         headers = {
             "host": self.netloc, "x-amz-content-sha256": hashlib.sha256(body).hexdigest(),
             "x-amz-date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ"),
+            **(headers or {}),
         }
         headers["authorization"] = self._sign(method, path, query, headers)
         connection = http.client.HTTPConnection(self.netloc, timeout=60)
@@ -46,11 +51,11 @@ class Client:
             connection.close()
         if answer.status >= 300:
             raise Refused(answer.status, data)
-        return data
+        return {name.lower(): value for name, value in answer.getheaders()}, data
 
-    def make_bucket(self, bucket):
+    def make_bucket(self, bucket, lock=False):
         try:
-            self.call("PUT", "/" + bucket)
+            self.call("PUT", "/" + bucket, headers={"x-amz-bucket-object-lock-enabled": "true"} if lock else None)
         except Refused as error:
             if error.status != 409:
                 raise
@@ -69,6 +74,29 @@ class Client:
 
     def get(self, bucket, key):
         return self.call("GET", f"/{bucket}/{key}")
+
+    def versions(self, bucket, prefix):
+        """[(key, version, "Version" or "DeleteMarker")], of a key the newest first."""
+        found, marker = [], {}
+        while True:
+            page = self.call("GET", "/" + bucket, {"versions": "", "prefix": prefix, **marker}).decode()
+            for kind, item in re.findall(r"<(Version|DeleteMarker)>(.*?)</\1>", page, re.DOTALL):
+                found.append((re.search("<Key>(.*?)</Key>", item)[1],
+                              re.search("<VersionId>(.*?)</VersionId>", item)[1], kind))
+            if "<IsTruncated>true" not in page:
+                return found
+            marker = {"key-marker": re.search("<NextKeyMarker>(.*?)</NextKeyMarker>", page)[1],
+                      "version-id-marker": re.search("<NextVersionIdMarker>(.*?)</NextVersionIdMarker>", page)[1]}
+
+    def locked(self, bucket, key, version):
+        """(mode, until when), or (None, None)."""
+        headers = self.ask("HEAD", f"/{bucket}/{key}", {"versionId": version})[0]
+        until = headers.get("x-amz-object-lock-retain-until-date")
+        when = until and datetime.datetime.fromisoformat(until[:19] + "+00:00").timestamp()
+        return headers.get("x-amz-object-lock-mode"), when
+
+    def delete_version(self, bucket, key, version):
+        return self.call("DELETE", f"/{bucket}/{key}", {"versionId": version})
 
     def put(self, bucket, key, data):
         return self.call("PUT", f"/{bucket}/{key}", body=data)

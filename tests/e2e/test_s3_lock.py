@@ -1,0 +1,121 @@
+"""Object lock: what is stored stays for a time, whoever has the keys.  Looked at by another client."""
+import os
+import time
+
+import pytest
+import s3client
+import s3server
+from conftest import Yester, same, unmount
+
+pytestmark = pytest.mark.xdist_group("s3")
+BUCKET = "yester-tests-locked"
+PASSING = ("marks/", "claims/", "tails/", "tmp/")
+
+
+class Locked(Yester):
+    """The program with a repository in a bucket with object lock, and `lock` in its settings."""
+
+    def __init__(self, work, server, bucket=BUCKET):
+        super().__init__(work, s3=server)
+        self.bucket = bucket
+        self.env["YESTER_REPO"] = f"s3://{bucket}/{self.prefix}"
+        self.env["YESTER_CONFIG"] = str(self.work / "settings")
+        self.lock("1d governance")
+
+    def lock(self, value, more=""):
+        (self.work / "settings").write_text((f"[s3]\nlock = {value}\n" if value else "") + more)
+
+    def versions(self, prefix=""):
+        """[(name, version, kind)]"""
+        found = self.s3.client.versions(self.bucket, f"{self.prefix}/{prefix}")
+        return [(key[len(self.prefix) + 1:], version, kind) for key, version, kind in found]
+
+    def dates(self, prefix=""):
+        """{name: (mode, until when)}"""
+        return {name: self.s3.client.locked(self.bucket, f"{self.prefix}/{name}", version)
+                for name, version, kind in self.versions(prefix) if kind == "Version"}
+
+
+@pytest.fixture(scope="module")
+def locking(s3_server):
+    """A server that has object lock."""
+    if s3_server.kind != "ceph":
+        pytest.skip("needs a server with object lock (Ceph)")
+    s3_server.client.make_bucket(BUCKET, lock=True)
+    return s3_server
+
+
+@pytest.fixture
+def y(work, locking):
+    y = Locked(work, locking)
+    yield y
+    for path in y.mounts:
+        unmount(path)
+    y.check_reports()
+
+
+def lasts(dates, seconds, since):
+    """Whether all are locked for that long since then."""
+    return all(mode == "GOVERNANCE" and until >= since + seconds for mode, until in dates.values())
+
+
+def test_everything_is_locked_but_what_is_there_to_be_removed(y, tree):
+    before = time.time()
+    y.init()
+    (tree / "noise").write_bytes(os.urandom(20 << 20))  # goes up in parts
+    name = y.backup(tree)
+    y.run("hold", name)
+    y.run("forget", y.backup(tree), "--reason", "test")
+    dates = y.dates()
+    kinds = {name.split("/")[0] for name in dates}
+    assert kinds >= {"repository", "keys", "data", "meta", "index", "snapshots", "holds", "forgets"}
+    assert not kinds & {"claims", "tmp"}  # no versions of these are left either
+    assert lasts(dates, 86400, before)
+    assert all(until < time.time() + 86400 + 60 for _, until in dates.values())
+    y.run("prune", "--grace", "0s")
+    marks = y.dates("marks/")
+    assert marks and all(date == (None, None) for date in marks.values())
+    same(tree, y.restored(tree))
+
+
+def test_the_keys_of_a_host_remove_nothing(y, tree):
+    y.init()
+    y.backup(tree)
+    for name, version, _ in y.versions():
+        with pytest.raises(s3client.Refused) as refused:
+            y.s3.client.delete_version(BUCKET, f"{y.prefix}/{name}", version)
+        assert refused.value.status == 403
+
+
+def test_compliance_is_said_to_the_server(y):
+    y.lock("20s compliance")
+    y.init()
+    assert {mode for mode, _ in y.dates().values()} == {"COMPLIANCE"}
+
+
+def test_a_bucket_without_object_lock_is_refused_before_anything_is_put(work, s3_server):
+    y = Locked(work, s3_server, s3server.BUCKET)
+    errors = y.run("init", rc=2).errors
+    assert f"s3://{s3server.BUCKET} has no object lock" in errors and "docs/s3.md" in errors
+    assert not y.keys()
+
+
+@pytest.mark.parametrize("value", ["30d", "0d governance", "30d gov", "x governance", "99999d compliance",
+                                   "30d governance now", "-1d governance"])
+def test_what_is_no_lock_is_refused(work, value):
+    y = Yester(work)
+    y.env["YESTER_REPO"] = "s3://bucket/prefix"
+    (work / "settings").write_text(f"[s3]\nlock = {value}\n")
+    assert "s3 lock: " in y.run("list", rc=2, env={"YESTER_CONFIG": str(work / "settings")}).errors
+
+
+def test_the_settings_show_it(work):
+    y = Yester(work)
+    (work / "settings").write_text("[s3]\nlock = 30d governance\n[replica far]\nlocation = s3://b/p\nlock = 90d compliance\n"
+                                   "[replica near]\nlocation = s3://b/q\nlock =\n")
+    env = {"YESTER_CONFIG": str(work / "settings")}
+    lines = y.run("config", env=env).lines
+    assert "lock = 30d governance" in lines and "lock = 90d compliance" in lines and "lock =" in lines
+    found = y.run("--json", "config", env=env).json()
+    assert found["s3"]["lock"]["value"] == ["30d", "governance"]
+    assert found["replicas"]["far"]["lock"] == ["90d", "compliance"] and found["replicas"]["near"]["lock"] == []
