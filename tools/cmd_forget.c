@@ -10,6 +10,7 @@
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/locks.h"
 #include "tools/output.h"
 #include "tools/retain.h"
 #include "tools/session.h"
@@ -115,7 +116,7 @@ static int forget_named(struct app *app, struct session *session, struct err *er
     for (size_t i = 0; r == 0 && i < rows.count; i++)
         if (drop[i])
             snapshots_tell(app, &rows.at[i], dry_run ? "would forget" : "forgotten");
-    return r;
+    return r < 0 ? r : locks_tell_dropped(app, session, rows.at, drop, rows.count, err);
 }
 
 /* ---- rules ---- */

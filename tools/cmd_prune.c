@@ -18,6 +18,8 @@
 #include "tools/session.h"
 #include "tools/walprune.h"
 
+enum { UNTIL_SIZE = CLOCK_TEXT_SIZE + 16 };
+
 static const struct option_spec options[] = {
     {"now", 0, NULL, "free at once, alone in a local repository: no grace"},
     {"grace", 0, "TIME", "how long what was marked stays: 48h ([prune] grace)"},
@@ -46,27 +48,57 @@ static void pruning_clear(struct pruning *pruning)
 
 /* ---- what is told ------------------------------------------------------------------------ */
 
+/* A legal hold has no end. */
+static const char *format_lock(int64_t until_ns, char out[CLOCK_TEXT_SIZE])
+{
+    if (until_ns == INT64_MAX)
+        (void)snprintf(out, CLOCK_TEXT_SIZE, "its legal hold ends");
+    else
+        clock_format_local(until_ns, out);
+    return out;
+}
+
+static struct json_object *lock_json(int64_t until_ns)
+{
+    return until_ns == INT64_MAX ? NULL : output_json_time(until_ns);
+}
+
+static const char *until_of(const struct pruning *pruning, enum prune_action action,
+                            char out[UNTIL_SIZE])
+{
+    char date[CLOCK_TEXT_SIZE];
+
+    out[0] = '\0';
+    if (action == PRUNE_LOCKED)
+        (void)snprintf(out, UNTIL_SIZE, "  until %s", format_lock(pruning->result.locked_ns, date));
+    return out;
+}
+
 static void tell(void *context, enum prune_action action, const char *object, uint64_t size)
 {
     static const char *const words[] = {[PRUNE_DELETE] = "delete",
                                         [PRUNE_MARK] = "mark",
                                         [PRUNE_UNMARK] = "unmark",
-                                        [PRUNE_COMPACT] = "compact"};
+                                        [PRUNE_COMPACT] = "compact",
+                                        [PRUNE_LOCKED] = "locked"};
     const struct pruning *pruning = context;
     const struct app *app = pruning->app;
-    char text[OUTPUT_SIZE];
+    char text[OUTPUT_SIZE], until[UNTIL_SIZE];
 
     if (!pruning->how.dry_run && !app_flag(app, "verbose"))
         return;
     if (!app->json) {
-        printf("%s%-7s  %8s  %s\n", pruning->how.dry_run ? "would " : "", words[action],
-               output_size(size, text), object);
+        printf("%s%-7s  %8s  %s%s\n",
+               pruning->how.dry_run && action != PRUNE_LOCKED ? "would " : "", words[action],
+               output_size(size, text), object, until_of(pruning, action, until));
         return;
     }
     struct json_object *line = json_object_new_object();
     json_object_object_add(line, "action", json_object_new_string(words[action]));
     json_object_object_add(line, "object", json_object_new_string(object));
     json_object_object_add(line, "bytes", output_json_number(size));
+    if (action == PRUNE_LOCKED)
+        json_object_object_add(line, "until", lock_json(pruning->result.locked_ns));
     output_json(line);
 }
 
@@ -90,6 +122,23 @@ static uint64_t room_won(const struct prune_result *result, bool at_once)
     return result->freed > written ? result->freed - written : 0;
 }
 
+static void print_locked(const struct prune_result *result)
+{
+    char bytes[OUTPUT_SIZE], objects[OUTPUT_SIZE], first[CLOCK_TEXT_SIZE], last[CLOCK_TEXT_SIZE];
+
+    if (result->locked == 0)
+        return;
+    format_lock(result->locked_first_ns, first);
+    format_lock(result->locked_last_ns, last);
+    output_count(result->locked, "object", objects);
+    output_size(result->locked_bytes, bytes);
+    if (strcmp(first, last) == 0)
+        console_line("%s in %s: locked until %s", bytes, objects, first);
+    else
+        console_line("%s in %s: locked, the first until %s, the last until %s", bytes, objects,
+                     first, last);
+}
+
 static void print_summary(const struct pruning *pruning)
 {
     const struct prune_result *result = &pruning->result;
@@ -108,6 +157,7 @@ static void print_summary(const struct pruning *pruning)
                      output_size(result->marked_bytes + result->waiting_bytes, bytes),
                      output_count(result->marked + result->waiting, "object", objects), date);
     }
+    print_locked(result);
     if (result->compacted > 0)
         console_line("%s %s of %s to %s", dry ? "would compact" : "compacted",
                      output_count(result->compacted, "archive", objects),
@@ -137,6 +187,8 @@ static void print_json(const struct pruning *pruning)
         {"waiting_bytes", result->waiting_bytes},
         {"unmarked", result->unmarked},
         {"stuck", result->stuck},
+        {"locked", result->locked},
+        {"locked_bytes", result->locked_bytes},
         {"objects", result->objects},
         {"bytes", result->bytes},
         {"compacted", result->compacted},
@@ -151,6 +203,8 @@ static void print_json(const struct pruning *pruning)
         json_object_object_add(object, numbers[i].name, output_json_number(numbers[i].value));
     json_object_object_add(object, "next",
                            find_next(pruning, &next) ? output_json_time(next) : NULL);
+    json_object_object_add(object, "locked_until",
+                           result->locked > 0 ? lock_json(result->locked_last_ns) : NULL);
     output_json(object);
 }
 
@@ -219,10 +273,15 @@ static void set_up(struct pruning *pruning)
     pruning->how.progress = &pruning->progress;
 }
 
-static void count_wal(void *context, const char *object, uint64_t size)
+static void count_wal(void *context, const char *object, uint64_t size, int64_t locked_ns)
 {
     struct pruning *pruning = context;
 
+    if (locked_ns > 0) {
+        prune_note_locked(&pruning->result, size, locked_ns);
+        tell(pruning, PRUNE_LOCKED, object, size);
+        return;
+    }
     pruning->result.deleted++;
     pruning->result.freed += size;
     tell(pruning, PRUNE_DELETE, object, size);

@@ -11,6 +11,7 @@
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/locks.h"
 #include "tools/output.h"
 #include "tools/session.h"
 
@@ -310,7 +311,9 @@ int retain_run(struct app *app, struct session *session, const struct retention_
         if (!(how & RETAIN_SILENT) && (drop[i] || (how & RETAIN_EXPLAIN)))
             tell(app, &rows.at[i], &verdicts[i], how & RETAIN_DRY);
     }
-    if (r < 0 || (how & RETAIN_DRY))
-        return r;
-    return retain_forget(app, session, rows.at, rows.count, drop, "rule", err);
+    if (r == 0 && !(how & RETAIN_DRY))
+        r = retain_forget(app, session, rows.at, rows.count, drop, "rule", err);
+    return r < 0 || (how & RETAIN_SILENT)
+               ? r
+               : locks_tell_dropped(app, session, rows.at, drop, rows.count, err);
 }

@@ -13,7 +13,7 @@
 struct walprune {
     struct session *session;
     bool dry_run;
-    void (*tell)(void *context, const char *object, uint64_t size);
+    void (*tell)(void *context, const char *object, uint64_t size, int64_t locked_ns);
     void *context;
 };
 
@@ -31,12 +31,15 @@ static int remove_one(struct walprune *prune, const char *object, struct err *er
 {
     struct store *store = prune->session->repo->store;
     uint64_t size;
+    int64_t locked_ns = 0;
     int r = object_size(store, object, &size, err);
 
-    if (r == 0 && !prune->dry_run)
+    if (r == 0)
+        r = store_retained(store, object, &locked_ns, err);
+    if (r == 0 && locked_ns == 0 && !prune->dry_run)
         r = store_remove(store, object, err);
     if (r == 0)
-        prune->tell(prune->context, object, size);
+        prune->tell(prune->context, object, size, locked_ns);
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
@@ -68,8 +71,8 @@ static bool oldest_start(const struct walbackups *backups, size_t first, uint64_
 }
 
 int walprune_run(struct session *session, bool dry_run,
-                 void (*tell)(void *context, const char *object, uint64_t size), void *context,
-                 struct err *err)
+                 void (*tell)(void *context, const char *object, uint64_t size, int64_t locked_ns),
+                 void *context, struct err *err)
 {
     CLEANUP(wal_ranges_clear) struct wal_ranges ranges = {0};
     CLEANUP(walbackups_clear) struct walbackups backups = {0};

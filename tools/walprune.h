@@ -19,5 +19,5 @@ struct session;
 /* The session has its catalog, with all snapshots, and its blocks.  `tell` is told each object that
  * goes, or with `dry_run` would. */
 int walprune_run(struct session *session, bool dry_run,
-                 void (*tell)(void *context, const char *object, uint64_t size), void *context,
-                 struct err *err);
+                 void (*tell)(void *context, const char *object, uint64_t size, int64_t locked_ns),
+                 void *context, struct err *err);

@@ -33,7 +33,7 @@ struct prune_known {
     bool dead; /* forgotten, and not held */
 };
 
-enum prune_action { PRUNE_DELETE, PRUNE_MARK, PRUNE_UNMARK, PRUNE_COMPACT };
+enum prune_action { PRUNE_DELETE, PRUNE_MARK, PRUNE_UNMARK, PRUNE_COMPACT, PRUNE_LOCKED };
 
 struct prune_options {
     struct blocks *blocks;
@@ -58,11 +58,17 @@ struct prune_result {
     uint64_t marked, marked_bytes;   /* anew */
     uint64_t waiting, waiting_bytes; /* marked before, and not yet for long enough */
     uint64_t unmarked, stuck; /* needed again: the mark was taken away; was too old for that */
-    uint64_t compacted, compacted_bytes; /* archives whose needed blocks were moved */
-    uint64_t moved_bytes;                /* what these take now, with their index */
-    bool no_room;                        /* to move more */
-    uint64_t objects, bytes;             /* archives and index archives that there were */
+    uint64_t compacted, compacted_bytes;     /* archives whose needed blocks were moved */
+    uint64_t moved_bytes;                    /* what these take now, with their index */
+    bool no_room;                            /* to move more */
+    uint64_t locked, locked_bytes;           /* would go, and cannot: the bucket's object lock */
+    uint64_t locked_snapshots;               /* … with their roots, and so all that they need */
+    int64_t locked_first_ns, locked_last_ns; /* until when the first of them is, and the last */
+    int64_t locked_ns;                       /* … and the one that was told last */
+    uint64_t objects, bytes;                 /* archives and index archives that there were */
     int64_t next_ns; /* how long until the first of what waits may go; -1: nothing waits */
 };
 
+/* Counts an object that is locked until then. */
+void prune_note_locked(struct prune_result *result, uint64_t size, int64_t until_ns);
 int prune_run(const struct prune_options *options, struct prune_result *out, struct err *err);

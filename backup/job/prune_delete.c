@@ -91,14 +91,16 @@ static int second_look(struct prune *prune, struct err *err)
 
 /* ---- deleting ---------------------------------------------------------------------------- */
 
-/* Another pruner may have been faster; then it has told. */
-static int remove_object(struct prune *prune, const char *name, uint64_t size, struct err *err)
+/* Another pruner may have been faster; then it has told.  *out_locked: it stays. */
+static int remove_object(struct prune *prune, const char *name, uint64_t size, bool *out_locked,
+                         struct err *err)
 {
-    int r = 0;
-
     if (progress_cancelled(prune->options->progress))
         return err_set(err, ERR_CANCELLED, "interrupted; the next prune goes on");
-    if (!prune->options->dry_run)
+    int r = prune_is_locked(prune, name, size, out_locked, err);
+    if (r == 0 && *out_locked)
+        return 0;
+    if (r == 0 && !prune->options->dry_run)
         r = store_remove(prune->repo->store, name, err);
     if (r == -ERR_NOT_FOUND)
         return 0;
@@ -115,9 +117,10 @@ static int remove_revision(struct prune *prune, const struct roster_snapshot *sn
 {
     const struct roster_revision *revision = &snapshot->revisions[at];
     char name[OBJECT_NAME_SIZE];
+    bool locked = false;
 
     (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, snapshot->name, revision->number);
-    return remove_object(prune, name, revision->size, err);
+    return remove_object(prune, name, revision->size, &locked, err);
 }
 
 /* The first goes last: as long as it is there, nobody else takes the name.  The others from below,
@@ -176,10 +179,11 @@ static void object_name(const struct prune *prune, uint32_t archive, char out[OB
 static int remove_archive(struct prune *prune, uint32_t archive, struct err *err)
 {
     char name[OBJECT_NAME_SIZE];
+    bool locked = false;
 
     object_name(prune, archive, name);
-    int r = remove_object(prune, name, prune->objects[archive].size, err);
-    if (r == 0)
+    int r = remove_object(prune, name, prune->objects[archive].size, &locked, err);
+    if (r == 0 && !locked)
         prune->objects[archive].flags &= ~(unsigned)FLAG_THERE;
     return r;
 }
@@ -263,6 +267,8 @@ static int change_marks(struct prune *prune, struct err *err)
             r = unmark_one(prune, i, err);
         } else if (object->flags & FLAG_MARK && !prune->options->at_once) {
             r = mark_one(prune, i, err);
+        } else if (object->flags & FLAG_MATURE && prune->result->locked_snapshots > 0) {
+            prune_note_needed(prune, i);
         } else if (object->flags & FLAG_MARKED) {
             prune->result->waiting++;
             prune->result->waiting_bytes += object->size;

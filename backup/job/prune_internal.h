@@ -1,7 +1,7 @@
 /*
  * prune_internal — what the parts of prune share: prune.c (the order of things), prune_survey.c
  * (what is there, and what becomes of it), prune_marks.c, prune_snapshots.c (what is needed),
- * prune_delete.c (the second look, and what follows), prune_compact.c.
+ * prune_delete.c (the second look, and what follows), prune_locks.c, prune_compact.c.
  */
 #pragma once
 
@@ -64,6 +64,14 @@ int prune_need_all(struct prune *prune, enum prune_verdict verdict, struct liven
 int prune_check_known(const struct prune *prune, const struct roster *roster, struct err *err);
 int prune_need(struct prune *prune, struct liveness *live, const struct roster_snapshot *snapshot,
                struct err *err);
+
+/* prune_locks.c: what the store keeps from being removed is told, and counted. */
+int prune_is_locked(struct prune *prune, const char *name, uint64_t size, bool *out,
+                    struct err *err);
+/* An archive that would go if a snapshot that is locked did not need it. */
+void prune_note_needed(struct prune *prune, uint32_t archive);
+int prune_root_is_locked(struct prune *prune, const struct roster_snapshot *snapshot, bool *out,
+                         struct err *err);
 
 /* prune_delete.c */
 int prune_delete(struct prune *prune, struct err *err);

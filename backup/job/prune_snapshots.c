@@ -93,8 +93,13 @@ int prune_judge(struct prune *prune, struct err *err)
     for (size_t i = 0; i < prune->roster.count; i++) {
         const struct roster_snapshot *snapshot = &prune->roster.at[i];
 
-        if (prune_is_dead(prune, snapshot))
-            prune->verdicts[i] = is_expired(prune, snapshot) ? PRUNE_EXPIRED : PRUNE_GRACED;
+        if (!prune_is_dead(prune, snapshot))
+            continue;
+        bool locked = false, expired = is_expired(prune, snapshot);
+        int r = expired ? prune_root_is_locked(prune, snapshot, &locked, err) : 0;
+        if (r < 0)
+            return r;
+        prune->verdicts[i] = expired && !locked ? PRUNE_EXPIRED : PRUNE_GRACED;
     }
     return 0;
 }

@@ -1,4 +1,8 @@
 """Object lock: what is stored stays for a time, whoever has the keys.  Looked at by another client."""
+import base64
+import datetime
+import hashlib
+import json
 import os
 import time
 
@@ -119,3 +123,91 @@ def test_the_settings_show_it(work):
     found = y.run("--json", "config", env=env).json()
     assert found["s3"]["lock"]["value"] == ["30d", "governance"]
     assert found["replicas"]["far"]["lock"] == ["90d", "compliance"] and found["replicas"]["near"]["lock"] == []
+
+
+def forgotten(y, tree):
+    """The name of a snapshot that is to be forgotten; there is another one."""
+    source = y.fresh("old")
+    (source / "old").write_bytes(os.urandom(300_000))
+    first = y.backup(source)
+    y.backup(tree)
+    return first
+
+
+def prune(y, *args, **kwargs):
+    result = y.run("--json", "prune", "--grace", "0s", *args, **kwargs)
+    return json.loads(result.lines[-1]), result
+
+
+def test_prune_leaves_what_is_locked_says_until_when_and_frees_it_afterwards(y, tree):
+    y.lock("15s governance")
+    y.init()
+    first = forgotten(y, tree)
+    told = y.run("forget", first).errors
+    assert "1 snapshot locked until " in told and "prune frees nothing" in told
+    prune(y)  # marks
+    before = y.versions()
+    dry, _ = prune(y, "--dry-run")
+    result = y.run("prune", "--grace", "0s")
+    assert "locked until " in result.errors or "locked, the first until " in result.errors
+    real, _ = prune(y)
+    for told in dry, real:
+        assert told["deleted"] == 0 and told["locked"] >= 3 and told["locked_bytes"] > 300_000
+        ends = datetime.datetime.fromisoformat(told["locked_until"].replace("Z", "+00:00")).timestamp()
+        assert ends == max(until for _, until in y.dates(f"snapshots/{first}/").values())
+    assert y.versions() == before
+    time.sleep(max(0, max(until for mode, until in y.dates().values() if mode) - time.time()) + 1)
+    done, _ = prune(y)
+    assert done["locked"] == 0 and done["snapshots"] == 1 and done["freed"] > 300_000
+    assert not y.versions(f"snapshots/{first}/")  # no version, and nothing that hides one
+    assert sum(1 for _, _, kind in y.versions() if kind == "DeleteMarker") == 0
+    y.verify()
+    same(tree, y.restored(tree))
+
+
+def test_a_pruner_whose_settings_say_nothing_of_a_lock_asks_the_bucket(y, tree):
+    y.init()
+    first = forgotten(y, tree)
+    y.lock("")
+    assert "1 snapshot locked until " in y.run("forget", first).errors
+    prune(y)
+    told, _ = prune(y)
+    assert told["deleted"] == 0 and told["locked"] > 0
+    hidden = [name for name, _, kind in y.versions() if kind == "DeleteMarker"]
+    assert all(name.startswith("claims/") for name in hidden)
+
+
+def test_a_snapshot_under_a_legal_hold_stays(y, tree):
+    y.lock("1s governance")
+    y.init()
+    first = forgotten(y, tree)
+    (name, version, _), = y.versions(f"snapshots/{first}/")
+    hold = b"<LegalHold><Status>%s</Status></LegalHold>"
+
+    def set_hold(status):
+        body = hold % status
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        y.s3.client.call("PUT", f"/{BUCKET}/{y.prefix}/{name}", {"legal-hold": "", "versionId": version}, body,
+                         {"content-md5": md5})
+    set_hold(b"ON")
+    assert "legal hold" in y.run("forget", first).errors
+    prune(y)
+    time.sleep(3)
+    told, _ = prune(y)
+    assert told["deleted"] == 0 and told["locked"] > 0 and told["locked_until"] is None
+    assert "until its legal hold ends" in y.run("prune", "--grace", "0s", "--dry-run").text
+    set_hold(b"OFF")
+    assert prune(y)[0]["snapshots"] == 1
+
+
+def test_a_key_that_is_taken_out_says_what_of_it_is_locked(y, tree):
+    y.init()
+    (y.work / "second").write_bytes(base64.b64encode(os.urandom(32)))
+    (y.work / "second").chmod(0o600)
+    y.run("key", "add", "--new-key-file", y.work / "second")
+    old = next(key["id"] for key in y.run("--json", "key", "list").json() if not key["in_use"])
+    errors = y.run("key", "remove", old, rc=1).errors
+    assert "the key is out, but not all is cleared away" in errors and f"keys/slot/{old}" in errors
+    assert "is locked until " in errors
+    y.run("list", rc=12, env={"YESTER_KEY_FILE": str(y.work / "second")})
+    y.backup(tree)
