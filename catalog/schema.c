@@ -79,6 +79,11 @@ static const char *const migrations[] = {
     "  object TEXT NOT NULL REFERENCES wal (object) ON DELETE CASCADE,"
     "  lsn INTEGER NOT NULL, time_us INTEGER NOT NULL, name TEXT NOT NULL,"
     "  PRIMARY KEY (object, lsn)) WITHOUT ROWID;",
+
+    /* Until when objects are locked, where this catalog had a part in it. */
+    "CREATE TABLE retained ("
+    "  location TEXT NOT NULL, object TEXT NOT NULL, until_ns INTEGER NOT NULL,"
+    "  PRIMARY KEY (location, object)) WITHOUT ROWID;",
 };
 _Static_assert(sizeof(migrations) / sizeof(migrations[0]) == SCHEMA_VERSION, "one for each");
 
@@ -194,7 +199,8 @@ int schema_empty(struct sql *sql, struct err *err)
     if (r == 0)
         r = sql_exec(sql,
                      "DELETE FROM snapshots; DELETE FROM damaged_roots; DELETE FROM archives;"
-                     "DELETE FROM segments; DELETE FROM notes WHERE damaged; DELETE FROM wal;",
+                     "DELETE FROM segments; DELETE FROM notes WHERE damaged; DELETE FROM wal;"
+                     "DELETE FROM retained;",
                      err);
     return r < 0 ? r : sql_commit(&transaction, err);
 }

@@ -16,7 +16,7 @@
 struct err;
 struct sql;
 
-enum { SCHEMA_VERSION = 3 };
+enum { SCHEMA_VERSION = 4 };
 
 /* Settings of the connection, then the tables of this version.  A file of another repository or
  * program is SQL_DAMAGED. */

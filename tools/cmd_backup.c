@@ -9,9 +9,11 @@
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
+#include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/locks.h"
 #include "tools/meter.h"
 #include "tools/output.h"
 #include "tools/replicas.h"
@@ -20,7 +22,12 @@
 #include "tools/snapshots.h"
 #include "tools/sources.h"
 
-enum { NAMED = 3, EXIT_UNREADABLE = 3, EXIT_AFTERWARDS = 5 };
+enum {
+    NAMED = 3,
+    EXIT_UNREADABLE = 3,
+    EXIT_AFTERWARDS = 5,
+    LONG_RUN = 8, /* an eighth of the time for which objects are locked */
+};
 
 static const struct option_spec options[] = {
     {"type", 't', "TYPE", "all (default), files, config, database"},
@@ -51,6 +58,7 @@ struct run {
     char parent[SNAPSHOT_NAME_SIZE]; /* the last snapshot of this host; empty: none */
     uint64_t sequence;               /* … and the highest that any had, be it pruned */
     struct backup_result result;
+    int64_t took_ns;
     uint64_t troubles;
     uint64_t noted;
     char named[512]; /* the first few that were left out */
@@ -249,9 +257,40 @@ static int retain(struct run *run, int status)
     return status == 0 ? EXIT_AFTERWARDS : status;
 }
 
+static bool refers(void *context, uint32_t archive)
+{
+    const struct run *run = context;
+
+    return references_has(&run->result.references, archive);
+}
+
+/* What the run itself wrote is locked for long enough, unless it took long. */
+static bool refers_and_is_old(void *context, uint32_t archive)
+{
+    const struct run *run = context;
+
+    return refers(context, archive) &&
+           (run->took_ns > run->session.repo->store->retention_ns / LONG_RUN ||
+            archive < run->result.known_archives);
+}
+
+static int lock(struct run *run, int status)
+{
+    const struct lock_needs needs = {refers_and_is_old, run};
+    struct err err;
+
+    if (app_flag(run->app, "dry-run") ||
+        locks_renew(run->app, &run->session, NULL, run->session.repo->store, &needs, &err) == 0)
+        return status;
+    console_say("%s", err.text);
+    return status == 0 ? EXIT_AFTERWARDS : status;
+}
+
 static int copy_to_replicas(struct run *run, int status)
 {
-    if (app_flag(run->app, "dry-run") || replicas_update(run->app, &run->session) == 0)
+    const struct lock_needs needs = {refers, run};
+
+    if (app_flag(run->app, "dry-run") || replicas_update(run->app, &run->session, &needs) == 0)
         return status;
     return status == 0 ? EXIT_AFTERWARDS : status;
 }
@@ -291,8 +330,9 @@ static int back_up(struct run *run, struct err *err)
         app_hint(app, "nothing was published; what was stored so far is used by the next run");
     if (r < 0)
         return r;
-    int status = retain(run, tell(run, clock_monotonic_ns() - started));
-    return copy_to_replicas(run, status);
+    run->took_ns = clock_monotonic_ns() - started;
+    int status = lock(run, tell(run, run->took_ns));
+    return copy_to_replicas(run, retain(run, status));
 }
 
 static int run_backup(struct app *app, struct err *err)

@@ -23,12 +23,12 @@ static int run(struct app *app, struct err *err)
         app_hint(app, "name one with --to, or in the settings: [replica NAME] with location = …");
         return err_set(err, ERR_USAGE, "copy to where?");
     }
-    int r = session_open(app, SESSION_REPOSITORY, &session, err);
+    int r = session_open(app, SESSION_CATALOG, &session, err);
     if (r < 0)
         return r;
     if (to)
-        return replicas_copy(app, &session, NULL, to, err);
-    return replicas_update(app, &session) > 0 ? EXIT_REPLICA : 0;
+        return replicas_copy(app, &session, NULL, to, NULL, err);
+    return replicas_update(app, &session, NULL) > 0 ? EXIT_REPLICA : 0;
 }
 
 const struct command command_copy = {

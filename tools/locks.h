@@ -8,13 +8,26 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct app;
 struct err;
 struct session;
 struct snapshot_row;
+struct store;
 
 /* Of those snapshots that were let go (or would be): until when prune cannot have them. */
 int locks_tell_dropped(const struct app *app, const struct session *session,
                        const struct snapshot_row *rows, const bool *drop, size_t count,
                        struct err *err);
+
+/* Which archives of the repository, by their number. */
+struct lock_needs {
+    bool (*needs)(void *context, uint32_t archive);
+    void *context;
+};
+/* What a new snapshot refers to is locked as if it were new, where the store's settings lock at
+ * all; told when there was something to do.  The session has its catalog.  `replica` is the name of
+ * the one that the store is; NULL: the repository. */
+int locks_renew(const struct app *app, struct session *session, const char *replica,
+                struct store *store, const struct lock_needs *needs, struct err *err);

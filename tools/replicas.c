@@ -14,6 +14,7 @@
 #include "tools/console.h"
 #include "tools/meter.h"
 #include "tools/output.h"
+#include "tools/relock.h"
 #include "tools/session.h"
 
 /* ---- copying ----------------------------------------------------------------------------- */
@@ -69,10 +70,11 @@ static int lock_replica(struct store *store, struct store_lock **out, struct err
 }
 
 int replicas_copy(struct app *app, struct session *session, const struct config_replica *replica,
-                  const char *location, struct err *err)
+                  const char *location, const struct lock_needs *needs, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(unlock) struct store_lock *lock = NULL;
+    CLEANUP(relock_clear) struct relock relock = {.session = session};
     struct progress progress = {.phase = NULL};
     struct replicate_result result;
     struct replicate_options how = {
@@ -80,6 +82,8 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
         .dry_run = app_flag(app, "dry-run"),
         .progress = &progress,
         .trouble = tell_damage,
+        .copied = relock_note,
+        .context = &relock,
     };
     int r = session_store_at(app, replica, location, !how.dry_run, &store, err);
 
@@ -101,13 +105,17 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     tell(app, location, &result);
     if (app->json && strcmp(app->command->name, "copy") == 0)
         print_json(replica ? replica->name : NULL, location, &result);
+    if (store && !how.dry_run)
+        r = relock_run(&relock, app, replica ? replica->name : NULL, store, needs, err);
+    if (r < 0)
+        return r;
     if (result.troubles > 0)
         return err_set(err, ERR_CORRUPT, "objects that could not be copied to %s: %llu", location,
                        (unsigned long long)result.troubles);
     return 0;
 }
 
-unsigned replicas_update(struct app *app, struct session *session)
+unsigned replicas_update(struct app *app, struct session *session, const struct lock_needs *needs)
 {
     const struct config *config = &app->config;
     unsigned failed = 0;
@@ -116,7 +124,7 @@ unsigned replicas_update(struct app *app, struct session *session)
     for (size_t i = 0; i < config->replica_count; i++) {
         const struct config_replica *replica = &config->replicas[i];
 
-        if (replicas_copy(app, session, replica, replica->location, &err) == 0)
+        if (replicas_copy(app, session, replica, replica->location, needs, &err) == 0)
             continue;
         failed++;
         console_say("replica %s: %s", replica->name, err.text);

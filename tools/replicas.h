@@ -15,15 +15,17 @@
 
 struct app;
 struct err;
+struct lock_needs;
 struct session;
 struct store;
 
-/* Copies what is missing at `location`, and says what it did; `replica` may be NULL.  Damage that
- * was met is ERR_CORRUPT when all else is copied. */
+/* Copies what is missing at `location`, and says what it did; `replica` may be NULL.  `needs` is
+ * what a snapshot that was made just now refers to; NULL: there is none, and the session needs no
+ * more than its catalog.  Damage that was met is ERR_CORRUPT when all else is copied. */
 int replicas_copy(struct app *app, struct session *session, const struct config_replica *replica,
-                  const char *location, struct err *err);
+                  const char *location, const struct lock_needs *needs, struct err *err);
 /* All that the settings name.  Failures are told; how many there were. */
-unsigned replicas_update(struct app *app, struct session *session);
+unsigned replicas_update(struct app *app, struct session *session, const struct lock_needs *needs);
 
 /* What a replica has not: of the snapshots that are there and not forgotten. */
 struct replica_lag {

@@ -388,6 +388,10 @@ static int run_attempt(const struct backup_options *options, struct root *publis
         r = store_all(&attempt, err);
     if (r == 0 && !options->dry_run)
         r = publish_unless_hit(&attempt, published, out_again, err);
+    if (r == 0 && !options->dry_run && !*out_again) {
+        result->references = attempt.references;
+        attempt.references = (struct references){0};
+    }
     attempt_clear(&attempt);
     return r;
 }
@@ -396,6 +400,7 @@ int backup_run(const struct backup_options *options, struct backup_result *out, 
 {
     CLEANUP(references_clear) struct references gone = {0};
     struct root published = {0};
+    uint32_t known = idtable_count(options->repo->ids);
     bool again = true;
     int r = references_init(&gone) ? 0 : err_set(err, ERR_NOMEM, "no memory for a backup");
 
@@ -413,11 +418,14 @@ int backup_run(const struct backup_options *options, struct backup_result *out, 
         r = err_set(err, ERR_BUSY, "a pruner marked archives again and again while the backup ran");
     if (r < 0)
         backup_result_clear(out);
+    else
+        out->known_archives = known;
     return r;
 }
 
 void backup_result_clear(struct backup_result *result)
 {
+    references_clear(&result->references);
     root_clear(&result->root);
     *result = (struct backup_result){0};
 }

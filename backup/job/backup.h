@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "backup/archive/root.h"
+#include "backup/job/references.h"
 #include "backup/source/rules.h"
 
 struct baseline;
@@ -64,6 +65,8 @@ struct backup_result {
     uint64_t files_read, bytes_read; /* that were not the same as before */
     uint64_t files_unchanged;        /* taken over unread; further names of a file are neither */
     uint64_t left_out, changed, vanished;
+    struct references references; /* the archives that the snapshot needs; not of a dry run */
+    uint32_t known_archives;      /* those from this number on the run wrote itself */
 };
 
 int backup_run(const struct backup_options *options, struct backup_result *out, struct err *err);

@@ -151,6 +151,8 @@ static void count(struct replicate *run, const struct job *job)
     run->result->objects++;
     run->result->bytes += job->size;
     run->result->snapshots += job->class->kind == ARCHIVE_ROOT;
+    if (run->options->copied)
+        run->options->copied(run->options->context, job->name);
     pthread_mutex_unlock(&run->lock);
 }
 

@@ -32,6 +32,8 @@ struct replicate_options {
     struct progress *progress; /* bytes_total is what is missing */
     /* An object that is damaged here, or is of another size there. */
     void (*trouble)(void *context, const char *object, const struct err *err);
+    /* An object that came there; by one thread at a time.  NULL: nobody wants to know. */
+    void (*copied)(void *context, const char *object);
     void *context;
 };
 

@@ -9,6 +9,7 @@ import time
 import pytest
 import s3client
 import s3server
+from chaosproxy import ChaosProxy
 from conftest import Yester, same, unmount
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -211,3 +212,124 @@ def test_a_key_that_is_taken_out_says_what_of_it_is_locked(y, tree):
     assert "is locked until " in errors
     y.run("list", rc=12, env={"YESTER_KEY_FILE": str(y.work / "second")})
     y.backup(tree)
+
+
+def referred(dates):
+    """What a snapshot needs to be read and restored, and the catalog to be made again."""
+    return {name: date for name, date in dates.items() if name.split("/")[0] in ("data", "meta", "index", "keys", "repository")}
+
+
+def test_what_a_new_snapshot_refers_to_is_locked_as_if_it_were_new(y, tree):
+    y.lock("400s governance")
+    y.init()
+    y.backup(tree)
+    old = y.dates()
+    y.lock("2000s governance")  # as if the first were made half an hour ago
+    before = time.time()
+    result = y.run("backup", "--type", "files", tree)
+    new = y.dates()
+    assert lasts(referred(new), 2000, before)
+    assert all(new[name] > old[name] for name in referred(old))
+    assert " locked until " in result.errors
+    # What is locked for long enough is left alone: only what the run before wrote is locked anew.
+    y.backup(tree)
+    again = y.dates()
+    assert all(again[name] == new[name] for name in referred(old))
+
+
+def test_what_only_older_snapshots_refer_to_is_not_locked_anew(y, tree):
+    y.lock("400s governance")
+    y.init()
+    forgotten(y, tree)
+    old = y.dates()
+    y.lock("2000s governance")
+    y.backup(tree)
+    new = y.dates()
+    same_as_before = [name for name in old if new[name] == old[name]]
+    assert [name for name in same_as_before if name.startswith("data/")]
+    assert not all(new[name] == old[name] for name in old if name.startswith("data/"))
+
+
+def test_a_bucket_that_lost_its_dates_is_locked_anew(y, tree):
+    y.lock("4s governance")
+    y.init()
+    y.backup(tree)
+    y.lock("1000s governance")
+    y.backup(tree)
+    names = [(name, version) for name, version, kind in y.versions() if kind == "Version"]
+    for name, version in names:  # an administrator shortens it
+        until = datetime.datetime.fromtimestamp(time.time() + 30, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = f"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>".encode()
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        y.s3.client.call("PUT", f"/{BUCKET}/{y.prefix}/{name}", {"retention": "", "versionId": version}, body,
+                         {"content-md5": md5, "x-amz-bypass-governance-retention": "true"})
+    before = time.time()
+    assert "everything is locked anew" in y.run("backup", "--type", "files", tree).errors
+    assert lasts(referred(y.dates()), 1000, before)
+
+
+def test_another_host_without_a_catalog_locks_what_it_refers_to(y, tree):
+    y.lock("400s governance")
+    y.init()
+    y.backup(tree)
+    y.lock("2000s governance")
+    before = time.time()
+    y.run("--host", "other", "backup", "--type", "files", tree, env={"XDG_CACHE_HOME": str(y.fresh("other"))})
+    dates = {name: date for name, date in referred(y.dates()).items() if not name.startswith("meta/")}
+    assert lasts(dates, 2000, before)
+
+
+def test_a_renewal_that_fails_says_so_and_the_snapshot_is_there(y, tree):
+    y.lock("400s governance")
+    y.init()
+    y.backup(tree)
+    y.lock("2000s governance")
+    archive = next(name for name, _, _ in y.versions("data/"))
+
+    def deny(method, path):
+        return method == "PUT" and "retention=" in path and archive in path
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.deny = deny
+        result = y.run("backup", "--type", "files", tree, rc=5, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+    assert "object lock: " in result.errors and "AccessDenied" in result.errors
+    y.verify()
+
+
+@pytest.fixture
+def replica(y):
+    """A second prefix as a replica under its own lock."""
+    y.prefix, first = "t" + os.urandom(8).hex(), y.prefix
+    second, y.prefix = y.prefix, first
+    y.replica = f"[replica second]\nlocation = s3://{BUCKET}/{second}\nlock = %s\n"
+    return second
+
+
+def at(y, prefix):
+    """Dates below another prefix."""
+    own, y.prefix = y.prefix, prefix
+    try:
+        return y.dates()
+    finally:
+        y.prefix = own
+
+
+@pytest.mark.parametrize("way", ["backup", "copy"])
+def test_a_replica_has_a_lock_of_its_own(y, tree, replica, way):
+    y.lock("100s governance", y.replica % "400s governance")
+    y.init()
+    before = time.time()
+    y.backup(tree)
+    assert lasts(referred(at(y, replica)), 400, before)
+    assert all(until < before + 200 for _, until in referred(y.dates()).values())
+    old = referred(at(y, replica))
+    env = {}
+    if way == "copy":  # the snapshot is made without the replica
+        (y.work / "alone").write_text("[s3]\nlock = 100s governance\n")
+        env = {"YESTER_CONFIG": str(y.work / "alone")}
+    y.lock("100s governance", y.replica % "2000s governance")
+    before = time.time()
+    y.backup(tree, env=env)
+    if way == "copy":
+        y.run("copy")
+    new = at(y, replica)
+    assert lasts(referred(new), 2000, before) and all(new[name] > old[name] for name in old)

@@ -97,6 +97,7 @@ class ChaosProxy:
         self.requests, self.drawn, self.before = [], [], None
         self.refused_token, self.refused = None, 0
         self.down = False  # no request gets an answer
+        self.deny = None   # what it says of (method, path) is refused for want of rights
         self.server = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.endpoint = "http://127.0.0.1:%d" % self.server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -173,6 +174,9 @@ class ChaosProxy:
         time.sleep(self.delay + (chance * 0.5 if fault == "delay" else 0))
         token = header(head, b"x-amz-security-token")
         if self._refuse(here, fault, token, method):
+            return
+        if self.deny and self.deny(method, path):
+            self._answer(here, b"403 Forbidden", b"AccessDenied")
             return
         there.sock.sendall(head + body)
         self._give(here, fault, chance, method, path, *read_answer(there, method))

@@ -1,0 +1,187 @@
+#include "backup/job/renew.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/archive/idtable.h"
+#include "backup/archive/repo.h"
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/base/hex.h"
+#include "backup/base/pool.h"
+#include "backup/job/references.h"
+#include "backup/store/store.h"
+
+enum {
+    THREADS = 16,
+    WAITING = 16,
+    SLACK = 8, /* a renewal is for an eighth more, so that not all is renewed each night */
+};
+
+/* Beside what the snapshot itself refers to. */
+static const char *const prefixes[] = {"keys/", "index/", "remap/", "holds/", "releases/"};
+
+struct renew {
+    const struct renew_options *options;
+    struct renew_result *result;
+    struct references marked;
+    struct pool *pool;
+
+    pthread_mutex_t lock; /* of all below, of the result and of `locked` */
+    struct err failure;
+};
+
+struct job {
+    struct renew *run;
+    char name[STORE_NAME_MAX + 1];
+};
+
+struct listing {
+    struct renew *run;
+    const char *prefix;
+};
+
+static void renew_clear(struct renew *run)
+{
+    pool_free(run->pool);
+    references_clear(&run->marked);
+    pthread_mutex_destroy(&run->lock);
+}
+
+static bool has_failed(struct renew *run)
+{
+    pthread_mutex_lock(&run->lock);
+    bool failed = run->failure.code != ERR_NONE;
+    pthread_mutex_unlock(&run->lock);
+    return failed;
+}
+
+static void renew_one(void *argument)
+{
+    struct job *job = argument;
+    struct renew *run = job->run;
+    struct err err;
+
+    if (!has_failed(run)) {
+        int r = store_retain(run->options->store, job->name, run->result->until_ns, &err);
+
+        pthread_mutex_lock(&run->lock);
+        if (r == 0) {
+            run->result->renewed++;
+            run->options->locked(run->options->context, job->name, run->result->until_ns);
+        } else if (run->failure.code == ERR_NONE) {
+            run->failure = err;
+        }
+        pthread_mutex_unlock(&run->lock);
+    }
+    free(job);
+}
+
+static int consider(struct renew *run, const char *name, struct err *err)
+{
+    const struct renew_options *options = run->options;
+    int64_t until = 0;
+
+    pthread_mutex_lock(&run->lock);
+    run->result->objects++;
+    int r = options->known(options->context, name, &until, err);
+    pthread_mutex_unlock(&run->lock);
+    if (r < 0 || until >= options->now_ns + options->store->retention_ns)
+        return r;
+    if (has_failed(run))
+        return 0; /* told at the end */
+    struct job *job = malloc(sizeof(*job));
+    if (!job)
+        return err_set(err, ERR_NOMEM, "no memory to lock an object");
+    job->run = run;
+    (void)snprintf(job->name, sizeof(job->name), "%s", name);
+    pool_submit(run->pool, renew_one, job);
+    return 0;
+}
+
+static int note_mark(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct renew *run = context;
+    struct archive_id id;
+
+    (void)size;
+    (void)err;
+    if (hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+        references_note(&run->marked, idtable_find(run->options->repo->ids, &id));
+    return 0;
+}
+
+/* An archive under a mark is about to go. */
+static bool is_marked(const struct renew *run, const char *name)
+{
+    struct archive_id id;
+
+    return hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)) &&
+           references_has(&run->marked, idtable_find(run->options->repo->ids, &id));
+}
+
+static int consider_listed(void *context, const char *name, uint64_t size, struct err *err)
+{
+    const struct listing *listing = context;
+    char whole[STORE_NAME_MAX + 1];
+
+    (void)size;
+    if (is_marked(listing->run, name) ||
+        snprintf(whole, sizeof(whole), "%s%s", listing->prefix, name) >= (int)sizeof(whole))
+        return 0;
+    return consider(listing->run, whole, err);
+}
+
+static int consider_archives(struct renew *run, struct err *err)
+{
+    const struct renew_options *options = run->options;
+    const struct idtable *ids = options->repo->ids;
+    char name[OBJECT_NAME_SIZE];
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < idtable_count(ids); i++) {
+        enum archive_kind kind = idtable_kind(ids, i);
+
+        if ((kind != ARCHIVE_DATA && kind != ARCHIVE_METADATA) ||
+            !options->needs(options->context, i))
+            continue;
+        repo_object_name(kind, idtable_id(ids, i), name);
+        r = consider(run, name, err);
+    }
+    return r;
+}
+
+static int consider_all(struct renew *run, struct err *err)
+{
+    int r = store_list(run->options->store, "marks/", note_mark, run, err);
+
+    if (r == 0)
+        r = consider(run, "repository", err);
+    for (size_t i = 0; r == 0 && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        struct listing listing = {run, prefixes[i]};
+
+        r = store_list(run->options->store, prefixes[i], consider_listed, &listing, err);
+    }
+    return r < 0 ? r : consider_archives(run, err);
+}
+
+int renew_run(const struct renew_options *options, struct renew_result *out, struct err *err)
+{
+    CLEANUP(renew_clear) struct renew run = {.options = options, .result = out};
+    int64_t period = options->store->retention_ns;
+
+    *out = (struct renew_result){.until_ns = options->now_ns + period + period / SLACK};
+    pthread_mutex_init(&run.lock, NULL);
+    run.pool = pool_new(THREADS, WAITING);
+    if (!run.pool || !references_init(&run.marked))
+        return err_set(err, ERR_NOMEM, "no memory, or no threads, to lock objects");
+    int r = consider_all(&run, err);
+    pool_wait_idle(run.pool);
+    if (r == 0 && run.failure.code != ERR_NONE) {
+        *err = run.failure;
+        r = -(int)err->code;
+    }
+    return r;
+}
