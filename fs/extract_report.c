@@ -53,8 +53,10 @@ void extract_trouble(struct extract *x, const struct dir *dir, const char *name,
     int none = 0;
     struct err other;
 
+    if (err->code == ERR_CANCELLED)
+        return;
     extract_add(x, damage ? &x->result.damaged : &x->result.failed, 1);
-    if (err->code == ERR_CANCELLED || (x->pass == PASS_COUNT && !x->options->dry_run))
+    if (x->pass == PASS_COUNT && !x->options->dry_run)
         return; /* what is only counted will be met again */
     if (!damage && ends_all(err))
         atomic_compare_exchange_strong(&x->stop, &none, -ERR_SYSTEM);

@@ -229,6 +229,7 @@ static int loop(struct mount *mount, struct err *err)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed == 0) {
         (void)fuse_session_loop_mt(mount->session, config);
+        atomic_store(&mount->ending.cancelled, 1);
         end_watch(mount, watch);
     }
     fuse_loop_cfg_destroy(config);
@@ -254,6 +255,7 @@ static int serve_session(struct mount *mount, struct err *err)
     if (fuse_session_mount(mount->session, mount->directory) < 0)
         return err_set(err, ERR_SYSTEM, "cannot mount at %s", mount->directory);
     take_signals(mount);
+    repo_follow(mount->repo, &mount->ending);
     int rc = make_tables(mount, err);
     if (rc == 0)
         rc = loop(mount, err);
@@ -402,6 +404,7 @@ int mount_run(struct repo *repo, const struct mount_options *options, struct err
         rc = prepare(mount, err);
     if (rc == 0)
         rc = options->foreground ? serve(mount, err) : daemon_run(mount, serve, err);
+    repo_follow(repo, NULL);
     mount_clear(mount);
     free(mount);
     return rc;

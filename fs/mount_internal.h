@@ -34,6 +34,7 @@
 #include "backup/archive/root.h"
 #include "backup/archive/tree.h"
 #include "backup/base/err.h"
+#include "backup/base/progress.h"
 #include "fs/mount.h"
 
 struct blocks;
@@ -234,6 +235,7 @@ struct mount {
     atomic_ullong damaged[1024]; /* nodes whose damage was logged */
     atomic_uint device; /* the minor number of the mount: its connection's name; 0: not known */
     atomic_bool stop;
+    struct progress ending; /* cancelled: nobody waits for the repository any more */
 };
 
 /* ---- mount_attrs.c ----------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/base/progress.h"
 #include "tests/harness/answers.h"
 #include "tests/harness/cmocka.h"
 
@@ -147,6 +148,102 @@ static void a_body_beyond_its_limit_is_refused_at_once(void **state)
     http_response_clear(&exchange.response);
 }
 
+/* ---- cancelled ---- */
+
+struct cancelling {
+    struct progress progress;
+    int64_t after_ns;
+};
+
+static void *cancel(void *argument)
+{
+    struct cancelling *cancelling = argument;
+    struct clock *clock = clock_system();
+
+    clock->sleep_ns(clock, cancelling->after_ns);
+    atomic_store(&cancelling->progress.cancelled, 1);
+    return NULL;
+}
+
+/* Asks with much patience, and somebody cancels meanwhile; how long it took in all. */
+static int64_t ask_and_cancel(const char *url, struct exchange *out)
+{
+    struct cancelling cancelling = {.after_ns = NS_PER_SECOND / 5};
+    int64_t began = clock_monotonic_ns();
+    const struct http_options options = {.connections = 1, .patience_ns = 300 * NS_PER_SECOND};
+    const struct http_request request = {.method = "GET", .url = url, .direct = true};
+    struct http *http;
+    pthread_t thread;
+
+    *out = (struct exchange){.response = {.body = {.limit = 16}}};
+    assert_int_equal(http_new(&options, &http, &out->err), 0);
+    http_follow(http, &cancelling.progress);
+    assert_int_equal(pthread_create(&thread, NULL, cancel, &cancelling), 0);
+    out->r = http_send(http, &request, &out->response, &out->err);
+    pthread_join(thread, NULL);
+    assert_true(http_is_cancelled(http));
+    http_free(http);
+    http_response_clear(&out->response);
+    return clock_monotonic_ns() - began;
+}
+
+static void who_is_cancelled_does_not_wait_for_the_next_attempt(void **state)
+{
+    static const char *const answers[] = {
+        "HTTP/1.1 503 Later\r\nRetry-After: 100\r\nContent-Length: 0\r\n\r\n", NULL};
+    struct exchange exchange;
+    struct server server;
+
+    (void)state;
+    server_start(&server, answers);
+    int64_t took = ask_and_cancel(server.url, &exchange);
+    server_stop(&server);
+    assert_int_equal(exchange.r, -ERR_CANCELLED);
+    assert_int_equal(server.asked, 1);
+    assert_true(took < 2 * NS_PER_SECOND);
+}
+
+static void who_is_cancelled_does_not_wait_for_a_server_that_is_silent(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct exchange exchange;
+    char url[64];
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(fd, 8), 0); /* nobody accepts */
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", ntohs(address.sin_port));
+    int64_t took = ask_and_cancel(url, &exchange);
+    close(fd);
+    assert_int_equal(exchange.r, -ERR_CANCELLED);
+    assert_true(took < 4 * NS_PER_SECOND);
+}
+
+static void what_is_under_way_when_all_is_cancelled_is_still_waited_for_a_moment(void **state)
+{
+    static const char *const answers[] = {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", NULL};
+    struct progress progress = {.cancelled = 1};
+    const struct http_options options = {.connections = 1, .patience_ns = NS_PER_SECOND};
+    struct http_response response = {.body = {.limit = 16}};
+    struct server server;
+    struct http *http;
+    struct err err;
+
+    (void)state;
+    server_start(&server, answers);
+    const struct http_request request = {.method = "DELETE", .url = server.url, .direct = true};
+    assert_int_equal(http_new(&options, &http, &err), 0);
+    http_follow(http, &progress);
+    assert_int_equal(http_send(http, &request, &response, &err), 0);
+    assert_int_equal(response.status, 200);
+    http_free(http);
+    http_response_clear(&response);
+    server_stop(&server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +253,9 @@ int main(void)
         cmocka_unit_test(what_is_refused_is_not_asked_for_again),
         cmocka_unit_test(an_answer_that_is_cut_off_is_none),
         cmocka_unit_test(a_body_beyond_its_limit_is_refused_at_once),
+        cmocka_unit_test(who_is_cancelled_does_not_wait_for_the_next_attempt),
+        cmocka_unit_test(who_is_cancelled_does_not_wait_for_a_server_that_is_silent),
+        cmocka_unit_test(what_is_under_way_when_all_is_cancelled_is_still_waited_for_a_moment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -324,10 +324,11 @@ static int back_up(struct run *run, struct err *err)
 
     if (r < 0)
         return r;
+    session_follow(&run->session, &run->progress);
     r = backup_run(&how, &run->result, err);
     meter_stop();
     if (r == -ERR_CANCELLED)
-        app_hint(app, "nothing was published; what was stored so far is used by the next run");
+        app_hint(app, "no snapshot is finished; what was stored so far is used by the next run");
     if (r < 0)
         return r;
     run->took_ns = clock_monotonic_ns() - started;

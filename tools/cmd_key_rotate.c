@@ -105,6 +105,7 @@ static int move_all(struct rotation *rotation, struct session *session, bool alo
 
     if (r < 0)
         return r;
+    session_follow(session, &rotation->progress);
     r = prune_run(&how, &result, err);
     meter_stop();
     rotation->result.compacted += result.compacted;

@@ -305,6 +305,7 @@ static int work(struct pruning *pruning, struct err *err)
 
     if (r < 0)
         return r;
+    session_follow(&pruning->session, &pruning->progress);
     r = prune_run(&pruning->how, &pruning->result, err);
     meter_stop();
     catch_up(pruning);

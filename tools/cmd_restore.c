@@ -279,6 +279,7 @@ static int load(struct recovery *recovery, struct err *err)
         r = meter_start(&recovery->progress, app->quiet, err);
     if (r < 0)
         return r;
+    session_follow(&recovery->session, &recovery->progress);
     name_sources(recovery);
     r = loading_run(app, &recovery->session, &request, err);
     meter_stop();
@@ -292,6 +293,7 @@ static int work(struct recovery *recovery, struct err *err)
 
     if (r < 0)
         return r;
+    session_follow(&recovery->session, &recovery->progress);
     r = extract_run(recovery->session.blocks, &recovery->selection, &recovery->how,
                     &recovery->result, err);
     meter_stop();

@@ -228,6 +228,7 @@ static int work(struct check *check, struct err *err)
 
     if (r < 0)
         return r;
+    session_follow(&check->session, &check->progress);
     r = verify_run(check->session.blocks, &how, &check->result, err);
     meter_stop();
     r = check_rest(check, r, err);

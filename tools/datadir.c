@@ -239,6 +239,7 @@ int datadir_run(struct app *app, struct err *err)
         r = meter_start(&run.progress, app->quiet, err);
     if (r < 0)
         return r;
+    session_follow(&run.session, &run.progress);
     r = pgdata_restore(run.data, &result, err);
     meter_stop();
     if (r < 0) {

@@ -98,7 +98,10 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     if (r < 0)
         return r;
     how.to = store;
+    session_follow(session, &progress);
+    store_follow(store, &progress);
     r = replicate_run(&how, &result, err);
+    session_follow(session, NULL);
     meter_stop();
     if (r < 0)
         return r;

@@ -40,6 +40,11 @@ int session_store_at(struct app *app, const struct config_replica *replica, cons
     return location_open(&app->config, replica, location, create, out, err);
 }
 
+void session_follow(const struct session *session, struct progress *progress)
+{
+    repo_follow(session->repo, progress);
+}
+
 int session_pace(const struct app *app, struct store *store, struct err *err)
 {
     uint64_t rate = config_number(&app->config, SET_BACKUP_BWLIMIT);

@@ -22,6 +22,7 @@ struct blocks;
 struct catalog;
 struct config_replica;
 struct err;
+struct progress;
 struct repo;
 struct secret;
 struct store;
@@ -70,6 +71,9 @@ int session_store(struct app *app, bool create, struct store **out, struct err *
 /* That of another repository; `replica` NULL: of whichever replica is there, or none. */
 int session_store_at(struct app *app, const struct config_replica *replica, const char *location,
                      bool create, struct store **out, struct err *err);
+/* From now on, once this one (NULL: nobody) is cancelled, the repository's server is not waited for
+ * any more. */
+void session_follow(const struct session *session, struct progress *progress);
 /* From now on no more than [backup] bwlimit bytes a second are written there. */
 int session_pace(const struct app *app, struct store *store, struct err *err);
 /* Where the catalog of an open repository is.  A replica has one of its own: what it lacks is late,

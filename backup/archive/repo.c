@@ -189,6 +189,11 @@ bool repo_is_remote(const struct repo *repo)
     return repo->store->is_remote;
 }
 
+void repo_follow(const struct repo *repo, struct progress *progress)
+{
+    store_follow(repo->store, progress);
+}
+
 const char *repo_location(const struct repo *repo)
 {
     return repo->store->location;

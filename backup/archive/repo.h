@@ -21,6 +21,7 @@ struct err;
 struct header;
 struct idtable;
 struct part_key;
+struct progress;
 struct remap;
 struct store;
 
@@ -50,6 +51,8 @@ void repo_freep(struct repo **repo);
 const char *repo_location(const struct repo *repo);
 /* Whether each read takes a while, and many at once take hardly longer. */
 bool repo_is_remote(const struct repo *repo);
+/* From now on, once this one (NULL: nobody) is cancelled, its server is not waited for any more. */
+void repo_follow(const struct repo *repo, struct progress *progress);
 
 /* "data/…", "meta/…", "index/…", "remap/…" for an archive of that kind. */
 void repo_object_name(enum archive_kind kind, const struct archive_id *id,

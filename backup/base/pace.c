@@ -5,6 +5,10 @@
 #include <time.h>
 
 #include "backup/base/clock.h"
+#include "backup/base/progress.h"
+
+/* Who waits looks so often whether he still has to. */
+#define LOOK_NS (NS_PER_SECOND / 10)
 
 struct pace {
     double ns_per_byte;
@@ -43,11 +47,14 @@ int64_t pace_wait_ns(struct pace *pace, int64_t now_ns, size_t bytes)
     return wait > 0 ? wait : 0;
 }
 
-void pace_take(struct pace *pace, size_t bytes)
+void pace_take(struct pace *pace, size_t bytes, struct progress *progress)
 {
-    int64_t wait = pace_wait_ns(pace, clock_monotonic_ns(), bytes);
-    struct timespec rest = {wait / NS_PER_SECOND, wait % NS_PER_SECOND};
+    int64_t now = clock_monotonic_ns();
+    int64_t until = now + pace_wait_ns(pace, now, bytes);
 
-    if (wait > 0) /* a signal ends it early: what goes too soon is waited for by the next */
+    for (; now < until && !progress_cancelled(progress); now = clock_monotonic_ns()) {
+        int64_t wait = until - now < LOOK_NS ? until - now : LOOK_NS;
+        struct timespec rest = {wait / NS_PER_SECOND, wait % NS_PER_SECOND};
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL);
+    }
 }

@@ -1,7 +1,6 @@
 #include "backup/net/http.h"
 
 #include <curl/curl.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/base/random.h"
+#include "backup/net/http_internal.h"
 
 enum {
     MOST_CONNECTIONS = 256,
@@ -22,26 +21,9 @@ enum {
     MS_PER_SECOND = 1000,
 };
 
-/* A wait grows from the first to the last of these; a server may ask for no more than the third. */
-static const int64_t first_wait_ns = NS_PER_SECOND / 10;
-static const int64_t last_wait_ns = 20 * NS_PER_SECOND;
-static const int64_t longest_asked_ns = 120 * NS_PER_SECOND;
-
-struct http {
-    char *ca_file;
-    struct clock *clock;
-    int64_t patience_ns;
-    size_t connections;
-
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t given; /* a handle came back */
-    CURL **idle;          /* the one used last is at the end: its connection is the freshest */
-    size_t idle_count;
-    size_t used;
-};
-
 /* What the callbacks of one attempt share. */
 struct attempt {
+    struct http *http;
     struct http_response *response;
     struct err *err;
     int r;            /* of a callback that failed */
@@ -160,6 +142,15 @@ static size_t take_header(char *bytes, size_t size, size_t count, void *context)
     return attempt->r < 0 ? 0 : size * count;
 }
 
+/* libcurl asks about once a second, and whenever something moves. */
+static int ends_now(void *context, curl_off_t down, curl_off_t had, curl_off_t up, curl_off_t sent)
+{
+    const struct attempt *attempt = context;
+
+    (void)down, (void)had, (void)up, (void)sent;
+    return http_has_to_end(attempt->http);
+}
+
 static int make_list(const struct http_request *request, struct curl_slist **out, struct err *err)
 {
     for (size_t i = 0; request->headers && request->headers[i]; i++) {
@@ -219,6 +210,9 @@ static void set_options(const struct http *http, CURL *easy, const struct http_r
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, attempt);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, attempt);
+    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, ends_now);
+    curl_easy_setopt(easy, CURLOPT_XFERINFODATA, attempt);
     if (http->ca_file)
         curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
     if (request->direct)
@@ -257,6 +251,8 @@ static int tell(CURLcode code, const struct attempt *attempt, const char *detail
 
     if (code == CURLE_WRITE_ERROR && attempt->r < 0)
         return attempt->r; /* the callback has told */
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        return err_set(err, ERR_CANCELLED, "interrupted");
     attempt->response->transient = !is_final(code);
     return err_set(err, ERR_REMOTE, "%s%s", details[0] ? details : curl_easy_strerror(code),
                    is_certificate ? " (AWS_CA_BUNDLE or ca_file names the authority)" : "");
@@ -266,7 +262,7 @@ static int perform(struct http *http, CURL *easy, const struct http_request *req
                    struct http_response *response, struct err *err)
 {
     CLEANUP(free_list) struct curl_slist *headers = NULL;
-    struct attempt attempt = {.response = response, .err = err};
+    struct attempt attempt = {.http = http, .response = response, .err = err};
     char details[CURL_ERROR_SIZE] = "";
     long status = 0;
     int r = make_list(request, &headers, err);
@@ -289,83 +285,28 @@ static int perform(struct http *http, CURL *easy, const struct http_request *req
     return 0;
 }
 
+static int make_attempt(struct http *http, const struct http_request *request,
+                        struct http_response *response, struct err *err)
+{
+    CURL *easy = take_handle(http);
+    int r = easy ? perform(http, easy, request, response, err)
+                 : err_set(err, ERR_NOMEM, "no memory for a request");
+
+    give_handle(http, easy);
+    return r;
+}
+
 int http_once(struct http *http, const struct http_request *request, struct http_response *response,
               struct err *err)
 {
-    CURL *easy = take_handle(http);
 
     response->body.size = response->headers.size = 0;
     response->headers.limit = HEADERS_MAX;
     response->status = 0;
     response->transient = false;
-    int r = easy ? perform(http, easy, request, response, err)
-                 : err_set(err, ERR_NOMEM, "no memory for a request");
-    give_handle(http, easy);
-    return r;
-}
-
-bool http_is_transient(int r, const struct http_response *response)
-{
-    int status = response->status;
-
-    if (r < 0)
-        return response->transient;
-    return status == 408 || status == 429 || status == 500 || (status >= 502 && status <= 504);
-}
-
-/* Seconds only: dates would need the server's clock. */
-static int64_t asked_ns(const struct http_response *response)
-{
-    char text[32];
-    uint32_t seconds;
-
-    if (!http_header(response, "retry-after", text, sizeof(text)) ||
-        sscanf(text, "%9" SCNu32, &seconds) != 1)
-        return 0;
-    int64_t asked = seconds * NS_PER_SECOND;
-    return asked < longest_asked_ns ? asked : longest_asked_ns;
-}
-
-static int64_t chance_ns(unsigned attempts)
-{
-    int64_t most = attempts < 8 ? first_wait_ns << attempts : last_wait_ns;
-    uint64_t chance = 0;
-    struct err ignored;
-
-    if (most > last_wait_ns)
-        most = last_wait_ns;
-    if (random_bytes(&chance, sizeof(chance), &ignored) < 0)
-        return most;
-    return (int64_t)(chance % (uint64_t)most);
-}
-
-bool http_wait(struct http *http, struct http_retry *retry, const struct http_response *response)
-{
-    int64_t now = http->clock->now_ns(http->clock);
-    int64_t wait = chance_ns(retry->attempts);
-    int64_t asked = asked_ns(response);
-
-    if (asked > 0)
-        wait = asked + wait / 8;
-    if (retry->began_ns == 0)
-        retry->began_ns = now;
-    retry->attempts++;
-    if (now - retry->began_ns + wait > http->patience_ns)
-        return false;
-    http->clock->sleep_ns(http->clock, wait);
-    return true;
-}
-
-int http_send(struct http *http, const struct http_request *request, struct http_response *response,
-              struct err *err)
-{
-    struct http_retry retry = {0};
-    int r;
-
-    do
-        r = http_once(http, request, response, err);
-    while (http_is_transient(r, response) && http_wait(http, &retry, response));
-    return r;
+    if (http_has_to_end(http))
+        return err_set(err, ERR_CANCELLED, "interrupted");
+    return make_attempt(http, request, response, err);
 }
 
 bool http_header(const struct http_response *response, const char *name, char *out, size_t size)

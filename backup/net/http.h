@@ -12,7 +12,8 @@
  * Ownership: a request borrows all that it points to.  The response belongs to the caller.
  * Threads:   any call from any thread; http_free() comes last.  None is started.
  * Errors:    ERR_REMOTE for whatever went wrong on the way, ERR_TOO_LARGE for a body beyond its
- *            limit.  A status is no error: the caller looks at it.  No text holds a header.
+ *            limit, ERR_CANCELLED.  A status is no error: the caller looks at it.  No text holds a
+ *            header.
  */
 #pragma once
 
@@ -25,6 +26,7 @@
 struct clock;
 struct err;
 struct http;
+struct progress;
 
 struct http_options {
     const char *ca_file;  /* PEM; NULL: the system's authorities */
@@ -61,6 +63,11 @@ struct http_retry {
 
 int http_new(const struct http_options *options, struct http **out, struct err *err);
 void http_free(struct http *http); /* NULL is allowed */
+
+/* From now on this one's cancellation (NULL: nobody's) ends all waiting: nothing is tried again,
+ * and what is under way has half a second left. */
+void http_follow(struct http *http, struct progress *progress);
+bool http_is_cancelled(struct http *http);
 
 /* One attempt; `response` may hold what an earlier one left. */
 int http_once(struct http *http, const struct http_request *request, struct http_response *response,

@@ -29,6 +29,7 @@ static int list(struct store *store, const char *prefix, store_list_fn *each, vo
 static int remove_object(struct store *store, const char *name, struct err *err);
 static int room(struct store *store, uint64_t *out_free, struct err *err);
 static void close_store(struct store *store);
+static void follow(struct store *store, struct progress *progress);
 
 static const struct store_ops ops = {
     .close = close_store,
@@ -46,6 +47,7 @@ static const struct store_ops ops = {
     .modified = s3_modified,
     .retained = s3_retained,
     .retain = s3_retain,
+    .follow = follow,
 };
 
 static void close_store(struct store *store)
@@ -63,6 +65,14 @@ static void close_store(struct store *store)
     free(s3->sigv4);
     free(s3->store.location);
     free(s3);
+}
+
+static void follow(struct store *store, struct progress *progress)
+{
+    struct s3 *s3 = (struct s3 *)store;
+
+    http_follow(s3->http, progress);
+    s3_credentials_follow(s3->credentials, progress);
 }
 
 static void close_storep(struct s3 **s3)

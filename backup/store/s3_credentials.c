@@ -81,6 +81,11 @@ void s3_credentials_free(struct s3_credentials *credentials)
     free(credentials);
 }
 
+void s3_credentials_follow(struct s3_credentials *credentials, struct progress *progress)
+{
+    http_follow(credentials->sources.http, progress);
+}
+
 static int from_environment(const struct s3_sources *sources, struct s3_keys *out, struct err *err)
 {
     const char *id = s3_variable("AWS_ACCESS_KEY_ID");

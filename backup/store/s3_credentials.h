@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct err;
+struct progress;
 struct s3_credentials;
 
 enum { S3_KEY_ID_SIZE = 256, S3_SECRET_SIZE = 512, S3_TOKEN_SIZE = 16384 };
@@ -32,6 +33,8 @@ struct s3_keys {
 int s3_credentials_new(const char *profile, bool profile_first, const char *region,
                        const char *ca_file, struct s3_credentials **out, struct err *err);
 void s3_credentials_free(struct s3_credentials *credentials); /* NULL is allowed */
+/* As http_follow(). */
+void s3_credentials_follow(struct s3_credentials *credentials, struct progress *progress);
 
 int s3_credentials_get(struct s3_credentials *credentials, struct s3_keys *out, struct err *err);
 /* The server refused these as expired: true when others are to be had. */

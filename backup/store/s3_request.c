@@ -24,6 +24,7 @@ struct sending {
     char *url;
     struct s3_error error;
     unsigned renewals;
+    bool is_given_up; /* cancelled while it would have been tried again */
 };
 
 /* Codes of answers that mean "once more", whatever their status. */
@@ -217,7 +218,10 @@ static bool is_worth_repeating(struct sending *sending, int r, struct http_retry
     log_debug("s3: %s %s: attempt %u failed (%s)", sending->call->method,
               sending->call->name ? sending->call->name : "bucket", retry->attempts + 1,
               r < 0 ? "no answer" : sending->error.code);
-    return http_wait(sending->s3->http, retry, response);
+    if (http_wait(sending->s3->http, retry, response))
+        return true;
+    sending->is_given_up = http_is_cancelled(sending->s3->http);
+    return false;
 }
 
 int s3_call(struct s3 *s3, const struct s3_call *call, struct http_response *response,
@@ -237,6 +241,8 @@ int s3_call(struct s3 *s3, const struct s3_call *call, struct http_response *res
     } while (is_worth_repeating(&sending, r, &retry));
     if (r == 0 && response->status < 300)
         return 0;
+    if (sending.is_given_up || r == -ERR_CANCELLED)
+        return err_set(err, ERR_CANCELLED, "interrupted");
     if (r == 0)
         return tell(&sending, err);
     if (retry.attempts > 1)

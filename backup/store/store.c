@@ -1,5 +1,6 @@
 #include "backup/store/store.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "backup/base/cleanup.h"
@@ -112,7 +113,7 @@ int store_put_write(struct store_put *put, uint64_t offset, const void *bytes, s
                     struct err *err)
 {
     if (put->store->pace)
-        pace_take(put->store->pace, count);
+        pace_take(put->store->pace, count, atomic_load(&put->store->progress));
     return put->store->ops->write(put, offset, bytes, count, err);
 }
 
@@ -164,6 +165,13 @@ void store_set_pace(struct store *store, struct pace *pace)
 {
     pace_free(store->pace);
     store->pace = pace;
+}
+
+void store_follow(struct store *store, struct progress *progress)
+{
+    atomic_store(&store->progress, progress);
+    if (store->ops->follow)
+        store->ops->follow(store, progress);
 }
 
 int store_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err)

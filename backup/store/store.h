@@ -8,8 +8,8 @@
  * Ownership: store_close() ends a store; objects and puts must be gone by then.
  * Threads:   any call from any thread; store_put_write() of one put from several threads, on
  * separate ranges. Errors:    ERR_NOT_FOUND, ERR_EXISTS, ERR_DENIED, ERR_SYSTEM (with cause:
- * ENOSPC, EIO …), ERR_REMOTE.  Texts name the store and the object.  These are repository errors:
- * never mistake them for an unreadable source.
+ * ENOSPC, EIO …), ERR_REMOTE, ERR_CANCELLED.  Texts name the store and the object.  These are
+ * repository errors: never mistake them for an unreadable source.
  */
 #pragma once
 
@@ -19,6 +19,7 @@
 
 struct err;
 struct pace;
+struct progress;
 struct store;
 struct store_lock;
 struct store_object;
@@ -53,6 +54,7 @@ struct store_ops {
     void (*unlock)(struct store_lock *lock);
     int (*retained)(struct store *store, const char *name, int64_t *out_ns, struct err *err);
     int (*retain)(struct store *store, const char *name, int64_t until_ns, struct err *err);
+    void (*follow)(struct store *store, struct progress *progress);
 };
 
 /* What every driver's own struct begins with. */
@@ -62,6 +64,7 @@ struct store {
     bool is_remote;       /* each read takes a while, and many at once take hardly longer */
     struct pace *pace;    /* of what is written; NULL: as fast as it goes */
     int64_t retention_ns; /* for so long nobody can remove what is put there; 0: it is not locked */
+    _Atomic(struct progress *) progress; /* whose cancellation ends all waiting; NULL: nobody's */
 };
 
 struct store_object {
@@ -113,6 +116,9 @@ int store_remove(struct store *store, const char *name, struct err *err);
 int store_room(struct store *store, uint64_t *out_free, struct err *err);
 /* From now on writes go at this pace, which the store frees. */
 void store_set_pace(struct store *store, struct pace *pace);
+/* From now on, once this one (NULL: nobody) is cancelled, nothing is waited for any more, neither a
+ * pace nor a server that does not answer: ERR_CANCELLED, within a second or so. */
+void store_follow(struct store *store, struct progress *progress);
 /* When an object came there, by the store's clock; INT64_MAX where it does not say. */
 int store_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err);
 /* Until when nobody can remove an object: 0: it is not locked; INT64_MAX: as long as somebody's

@@ -98,6 +98,7 @@ class ChaosProxy:
         self.refused_token, self.refused = None, 0
         self.down = False  # no request gets an answer
         self.deny = None   # what it says of (method, path) is refused for want of rights
+        self.silent = False  # … nor an end of its connection
         self.server = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.endpoint = "http://127.0.0.1:%d" % self.server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -162,6 +163,8 @@ class ChaosProxy:
         method, path = (part.decode() for part in head.split()[:2])
         fault, chance = self._draw(method, path, head)
         length = int(header(head, b"content-length") or 0)
+        while self.silent:
+            time.sleep(0.05)
         if self.down:
             self._reset(here)
         if fault == "reset-request":

@@ -1,0 +1,34 @@
+/*
+ * http_internal — what the files of http share.
+ *
+ * http.c makes attempts; http_retry.c says whether there is another, and waits for it.
+ */
+#pragma once
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct clock;
+struct progress;
+
+struct http {
+    char *ca_file;
+    struct clock *clock;
+    int64_t patience_ns;
+    size_t connections;
+    _Atomic(struct progress *) progress; /* whose cancellation ends all; NULL: nobody's */
+    _Atomic int64_t last_ns;             /* when an attempt has to end; 0: nobody has cancelled */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t given; /* a handle came back */
+    CURL **idle;          /* the one used last is at the end: its connection is the freshest */
+    size_t idle_count;
+    size_t used;
+};
+
+/* Whether all was cancelled, and the time that attempts had left is over. */
+bool http_has_to_end(struct http *http);
