@@ -148,6 +148,56 @@ static void a_body_beyond_its_limit_is_refused_at_once(void **state)
     http_response_clear(&exchange.response);
 }
 
+/* ---- answers in two parts ---- */
+
+enum { TWICE = 20 };
+
+/* One connection, kept; each answer in two writes, the second of which the kernel holds back until
+ * the first is acknowledged. */
+static void *serve_in_parts(void *argument)
+{
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    int client = accept(*(int *)argument, NULL, NULL);
+    char request[4096];
+
+    for (int i = 0; i < TWICE && read(client, request, sizeof(request)) > 0; i++) {
+        (void)!write(client, head, sizeof(head) - 1);
+        (void)!write(client, "hi", 2);
+    }
+    close(client);
+    return NULL;
+}
+
+static void an_answer_in_two_parts_is_acknowledged_at_once(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct http_options options = {.connections = 1, .patience_ns = NS_PER_SECOND};
+    struct http_response response = {.body = {.limit = 16}};
+    struct http *http;
+    pthread_t thread;
+    struct err err;
+    char url[64];
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", ntohs(address.sin_port));
+    assert_int_equal(pthread_create(&thread, NULL, serve_in_parts, &fd), 0);
+    assert_int_equal(http_new(&options, &http, &err), 0);
+    const struct http_request request = {.method = "GET", .url = url, .direct = true};
+    int64_t began = clock_monotonic_ns();
+    for (int i = 0; i < TWICE; i++)
+        assert_int_equal(http_send(http, &request, &response, &err), 0);
+    assert_true(clock_monotonic_ns() - began < TWICE * (NS_PER_SECOND / 50));
+    http_free(http);
+    http_response_clear(&response);
+    pthread_join(thread, NULL);
+    close(fd);
+}
+
 /* ---- cancelled ---- */
 
 struct cancelling {
@@ -253,6 +303,7 @@ int main(void)
         cmocka_unit_test(what_is_refused_is_not_asked_for_again),
         cmocka_unit_test(an_answer_that_is_cut_off_is_none),
         cmocka_unit_test(a_body_beyond_its_limit_is_refused_at_once),
+        cmocka_unit_test(an_answer_in_two_parts_is_acknowledged_at_once),
         cmocka_unit_test(who_is_cancelled_does_not_wait_for_the_next_attempt),
         cmocka_unit_test(who_is_cancelled_does_not_wait_for_a_server_that_is_silent),
         cmocka_unit_test(what_is_under_way_when_all_is_cancelled_is_still_waited_for_a_moment),

@@ -24,6 +24,7 @@ enum {
 /* What the callbacks of one attempt share. */
 struct attempt {
     struct http *http;
+    struct handle *handle;
     struct http_response *response;
     struct err *err;
     int r;            /* of a callback that failed */
@@ -60,7 +61,7 @@ int http_new(const struct http_options *options, struct http **out, struct err *
     http->connections = options->connections < 1                  ? 1
                         : options->connections > MOST_CONNECTIONS ? MOST_CONNECTIONS
                                                                   : options->connections;
-    http->idle = calloc(http->connections, sizeof(struct CURL *));
+    http->idle = calloc(http->connections, sizeof(*http->idle));
     http->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
     if (!http->idle || (options->ca_file && !http->ca_file)) {
         http_free(http);
@@ -75,7 +76,7 @@ void http_free(struct http *http)
     if (!http)
         return;
     for (size_t i = 0; i < http->idle_count; i++)
-        curl_easy_cleanup(http->idle[i]);
+        handle_free(http->idle[i]);
     pthread_cond_destroy(&http->given);
     pthread_mutex_destroy(&http->lock);
     free(http->idle);
@@ -89,33 +90,6 @@ void http_response_clear(struct http_response *response)
     buf_clear(&response->headers);
     response->status = 0;
     response->transient = false;
-}
-
-/* Waits while all are in use; NULL: out of memory. */
-static CURL *take_handle(struct http *http)
-{
-    CURL *easy = NULL;
-
-    pthread_mutex_lock(&http->lock);
-    while (http->used == http->connections)
-        pthread_cond_wait(&http->given, &http->lock);
-    http->used++;
-    if (http->idle_count > 0)
-        easy = http->idle[--http->idle_count];
-    pthread_mutex_unlock(&http->lock);
-    return easy ? easy : curl_easy_init();
-}
-
-static void give_handle(struct http *http, CURL *easy)
-{
-    if (easy)
-        curl_easy_reset(easy);
-    pthread_mutex_lock(&http->lock);
-    http->used--;
-    if (easy)
-        http->idle[http->idle_count++] = easy;
-    pthread_cond_signal(&http->given);
-    pthread_mutex_unlock(&http->lock);
 }
 
 static size_t take_body(char *bytes, size_t size, size_t count, void *context)
@@ -136,8 +110,10 @@ static size_t take_header(char *bytes, size_t size, size_t count, void *context)
         headers->size = 0;
         attempt->has_headers = false;
     }
-    if (bytes[0] == '\r' || bytes[0] == '\n')
+    if (bytes[0] == '\r' || bytes[0] == '\n') {
         attempt->has_headers = true;
+        handle_acknowledge(attempt->handle);
+    }
     attempt->r = buf_append(headers, bytes, size * count, attempt->err);
     return attempt->r < 0 ? 0 : size * count;
 }
@@ -258,21 +234,21 @@ static int tell(CURLcode code, const struct attempt *attempt, const char *detail
                    is_certificate ? " (AWS_CA_BUNDLE or ca_file names the authority)" : "");
 }
 
-static int perform(struct http *http, CURL *easy, const struct http_request *request,
+static int perform(struct http *http, struct handle *handle, const struct http_request *request,
                    struct http_response *response, struct err *err)
 {
     CLEANUP(free_list) struct curl_slist *headers = NULL;
-    struct attempt attempt = {.http = http, .response = response, .err = err};
+    struct attempt attempt = {.http = http, .handle = handle, .response = response, .err = err};
     char details[CURL_ERROR_SIZE] = "";
     long status = 0;
     int r = make_list(request, &headers, err);
 
     if (r < 0)
         return r;
-    set_options(http, easy, request, headers, &attempt);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, details);
-    CURLcode code = curl_easy_perform(easy);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+    set_options(http, handle->easy, request, headers, &attempt);
+    curl_easy_setopt(handle->easy, CURLOPT_ERRORBUFFER, details);
+    CURLcode code = curl_easy_perform(handle->easy);
+    curl_easy_setopt(handle->easy, CURLOPT_ERRORBUFFER, NULL);
     if (code != CURLE_OK)
         return tell(code, &attempt, details, err);
     /* A connection that ends among the headers is a whole answer for libcurl. */
@@ -280,7 +256,7 @@ static int perform(struct http *http, CURL *easy, const struct http_request *req
         response->transient = true;
         return err_set(err, ERR_REMOTE, "the server's answer is cut off");
     }
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(handle->easy, CURLINFO_RESPONSE_CODE, &status);
     response->status = (int)status;
     return 0;
 }
@@ -288,11 +264,11 @@ static int perform(struct http *http, CURL *easy, const struct http_request *req
 static int make_attempt(struct http *http, const struct http_request *request,
                         struct http_response *response, struct err *err)
 {
-    CURL *easy = take_handle(http);
-    int r = easy ? perform(http, easy, request, response, err)
-                 : err_set(err, ERR_NOMEM, "no memory for a request");
+    struct handle *handle = handle_take(http);
+    int r = handle ? perform(http, handle, request, response, err)
+                   : err_set(err, ERR_NOMEM, "no memory for a request");
 
-    give_handle(http, easy);
+    handle_give(http, handle);
     return r;
 }
 

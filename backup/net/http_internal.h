@@ -1,7 +1,8 @@
 /*
  * http_internal — what the files of http share.
  *
- * http.c makes attempts; http_retry.c says whether there is another, and waits for it.
+ * http.c makes attempts; http_handle.c keeps what they are made with; http_retry.c says whether
+ * there is another, and waits for it.
  */
 #pragma once
 
@@ -15,6 +16,16 @@
 struct clock;
 struct progress;
 
+enum { SOCKETS_MAX = 8 };
+
+/* What attempts are made with, one at a time: libcurl's handle, and the connections that it keeps.
+ */
+struct handle {
+    CURL *easy;
+    curl_socket_t sockets[SOCKETS_MAX];
+    size_t count;
+};
+
 struct http {
     char *ca_file;
     struct clock *clock;
@@ -25,10 +36,17 @@ struct http {
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t given; /* a handle came back */
-    CURL **idle;          /* the one used last is at the end: its connection is the freshest */
+    struct handle **idle; /* the one used last is at the end: its connection is the freshest */
     size_t idle_count;
     size_t used;
 };
+
+/* Waits while all are in use; NULL: out of memory. */
+struct handle *handle_take(struct http *http);
+void handle_give(struct http *http, struct handle *handle); /* NULL: what was taken is nothing */
+void handle_free(struct handle *handle);
+/* Tells the server at once what has come so far. */
+void handle_acknowledge(const struct handle *handle);
 
 /* Whether all was cancelled, and the time that attempts had left is over. */
 bool http_has_to_end(struct http *http);
