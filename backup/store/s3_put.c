@@ -27,6 +27,7 @@ struct s3_put {
     size_t count;
     uint64_t size;
     enum upload_state state;
+    struct err refused; /* why it could not be begun */
     struct s3_upload *upload;
     size_t on_their_way;
     int r; /* of a part that could not be sent */
@@ -133,9 +134,11 @@ static int begin_upload(struct s3_put *put, struct err *err)
     bool failed = put->state == UPLOAD_FAILED;
     if (mine)
         put->state = UPLOAD_BEGINNING;
+    if (failed)
+        *err = put->refused;
     pthread_mutex_unlock(&put->lock);
     if (failed)
-        return err_set(err, ERR_REMOTE, "%.90s: its upload could not be begun", put->name);
+        return -(int)err->code;
     if (!mine)
         return 0;
 
@@ -143,6 +146,8 @@ static int begin_upload(struct s3_put *put, struct err *err)
     pthread_mutex_lock(&put->lock);
     put->upload = upload;
     put->state = r < 0 ? UPLOAD_FAILED : UPLOAD_BEGUN;
+    if (r < 0)
+        put->refused = *err;
     pthread_cond_broadcast(&put->changed);
     pthread_mutex_unlock(&put->lock);
     return r;
