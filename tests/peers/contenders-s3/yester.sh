@@ -1,0 +1,2 @@
+. "$CONTENDERS/../contenders/yester.sh"
+export YESTER_REPO=s3://$BUCKET/repo AWS_ENDPOINT_URL=$S3_URL AWS_EC2_METADATA_DISABLED=true
