@@ -59,7 +59,7 @@ int database_produce(void *context, struct gather *gather, struct err *err)
 {
     const struct database *database = context;
     struct sink sink;
-    const struct pgdump_options options = {
+    struct pgdump_options options = {
         .server = database->server,
         .databases = (const char *const *)database->names.at,
         .database_count = database->names.count,
@@ -69,5 +69,6 @@ int database_produce(void *context, struct gather *gather, struct err *err)
     };
 
     gather_sink(gather, &sink);
+    options.server.progress = sink.progress;
     return pgdump_run(&options, err);
 }

@@ -251,6 +251,7 @@ static int prepare(struct loading *loading, struct err *err)
         .note = note,
         .context = loading,
     };
+    loading->how.server.progress = request->progress;
     if (r == 0)
         r = read_manifest(loading, err);
     return r < 0 ? r : check_all(loading, err);

@@ -217,7 +217,8 @@ static int look(struct pgserver *server)
     struct err err;
 
     for (size_t i = 0; i < 3 && !server->conn; i++) {
-        server->address = (struct pg_server){server->place, "5432", users[i], NULL};
+        server->address =
+            (struct pg_server){.host = server->place, .port = "5432", .user = users[i]};
         if (users[i] &&
             pg_connect(&server->address, "template1", PG_PLAIN, &server->conn, &err) < 0)
             server->conn = NULL;

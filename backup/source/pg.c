@@ -6,8 +6,9 @@
 
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
+#include "backup/source/pg_internal.h"
 
-enum { PARAMETERS_MAX = 16, MAJOR = 10000 };
+enum { PARAMETERS_MAX = 16, SINCE_14 = 140000, SINCE_17 = 170000 };
 
 /* What a dump must not depend on, as pg_dump pins it.  A server's own timeouts would end long
  * reads. */
@@ -17,6 +18,9 @@ static const char pin_session[] =
     "SET statement_timeout = 0; SET lock_timeout = 0; "
     "SET idle_in_transaction_session_timeout = 0; SET row_security = off; "
     "SET search_path = ''";
+/* Those that came later. */
+static const char pin_since_14[] = "SET idle_session_timeout = 0";
+static const char pin_since_17[] = "SET transaction_timeout = 0";
 
 static const char *variable(const char *name)
 {
@@ -105,18 +109,29 @@ static void add(struct parameters *to, const char *name, const char *value)
 
 static int check_version(const struct pg_conn *conn, struct err *err)
 {
-    int server = PQserverVersion(conn), library = PQlibVersion();
+    int server = PQserverVersion(conn);
 
     if (server < PG_VERSION_MIN)
         return err_set(err, ERR_USAGE,
                        "the server is PostgreSQL %d, and 13 is the oldest that works",
-                       server / MAJOR);
-    if (server / MAJOR > library / MAJOR || server >= PG_VERSION_END)
+                       server / PG_VERSION_MAJOR);
+    if (server >= PG_VERSION_END)
         return err_set(err, ERR_USAGE,
-                       "the server is PostgreSQL %d, newer than libpq here (%d): install newer "
-                       "client packages (libpq5, postgresql-client-%d)",
-                       server / MAJOR, library / MAJOR, server / MAJOR);
+                       "the server is PostgreSQL %d, and %d is the newest that this yester knows: "
+                       "install a newer yester",
+                       server / PG_VERSION_MAJOR, PG_VERSION_END / PG_VERSION_MAJOR - 1);
     return 0;
+}
+
+static int pin(struct pg_conn *conn, struct err *err)
+{
+    int r = pg_run(conn, pin_session, err);
+
+    if (r == 0 && pg_version(conn) >= SINCE_14)
+        r = pg_run(conn, pin_since_14, err);
+    if (r == 0 && pg_version(conn) >= SINCE_17)
+        r = pg_run(conn, pin_since_17, err);
+    return r;
 }
 
 int pg_connect(const struct pg_server *server, const char *database, enum pg_mode mode,
@@ -139,47 +154,11 @@ int pg_connect(const struct pg_server *server, const char *database, enum pg_mod
         return pg_error(conn, NULL, err);
     (void)PQsetNoticeReceiver(conn, ignore_notice, NULL);
     int r = check_version(conn, err);
+    if (r == 0)
+        r = pg_watch(conn, server->progress, err);
     if (r == 0 && mode == PG_PLAIN)
-        r = pg_run(conn, pin_session, err);
+        r = pin(conn, err);
     if (r == 0)
         *out = STEAL(conn);
-    return r;
-}
-
-static int check(struct pg_conn *conn, struct pg_result *result, struct err *err)
-{
-    ExecStatusType status = PQresultStatus(result);
-
-    if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
-        return 0;
-    return pg_error(conn, result, err);
-}
-
-int pg_run(struct pg_conn *conn, const char *sql, struct err *err)
-{
-    CLEANUP(pg_clearp) struct pg_result *result = PQexec(conn, sql);
-
-    return check(conn, result, err);
-}
-
-int pg_query(struct pg_conn *conn, const char *sql, struct pg_result **out, struct err *err)
-{
-    CLEANUP(pg_clearp) struct pg_result *result = PQexec(conn, sql);
-
-    int r = check(conn, result, err);
-    if (r == 0)
-        *out = STEAL(result);
-    return r;
-}
-
-int pg_query_with(struct pg_conn *conn, const char *sql, const char *const *values, size_t count,
-                  struct pg_result **out, struct err *err)
-{
-    CLEANUP(pg_clearp)
-    struct pg_result *result = PQexecParams(conn, sql, (int)count, NULL, values, NULL, NULL, 0);
-
-    int r = check(conn, result, err);
-    if (r == 0)
-        *out = STEAL(result);
     return r;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -236,4 +237,18 @@ int pgchild_run(const struct pgchild *child, struct err *err)
         return r;
     int waited = wait_for(&running, r < 0 ? &ignored : err);
     return r < 0 ? r : waited;
+}
+
+int pgchild_input(const void *bytes, size_t size, int *out_fd, struct err *err)
+{
+    int fd = memfd_create("input", MFD_CLOEXEC);
+
+    if (fd < 0)
+        return err_sys(err, "memfd_create");
+    int r = io_write_full(fd, bytes, size, err);
+    if (r < 0)
+        (void)io_close(fd);
+    else
+        *out_fd = fd;
+    return r;
 }

@@ -28,5 +28,11 @@ struct pgchild {
 };
 
 enum { PGCHILD_INPUT = 3 };
+/* The name by which the child opens its input. */
+#define PGCHILD_INPUT_NAME "/dev/fd/3"
+
+/* An input that is in memory only.  Programs that open it by name read it from the start, but
+ * several of them share one descriptor's position. */
+int pgchild_input(const void *bytes, size_t size, int *out_fd, struct err *err);
 
 int pgchild_run(const struct pgchild *child, struct err *err);

@@ -19,23 +19,49 @@ static int look_for(void *context, const void *bytes, size_t size, struct err *e
     return 0;
 }
 
-/* Fixed in 2025 in all branches, so that the version does not tell. */
-static int find_restrict_key(struct dump *dump, struct err *why)
+static int ask_client(const struct dump *dump, const char *option, struct text *out,
+                      struct err *why)
 {
-    CLEANUP(text_clear) struct text help = {.buf.limit = 1024 * 1024};
-    const char *const argv[] = {"pg_dump", "--help", NULL};
+    const char *const argv[] = {"pg_dump", option, NULL};
     const struct pgchild child = {.server = &dump->options->server,
                                   .argv = argv,
                                   .input = -1,
                                   .take = look_for,
-                                  .context = &help};
+                                  .context = out};
 
     int r = pgchild_run(&child, why);
-    if (r == 0)
-        r = text_end(&help, why);
+    return r < 0 ? r : text_end(out, why);
+}
+
+/* Fixed in 2025 in all branches, so that the version does not tell. */
+static int find_restrict_key(struct dump *dump, struct err *why)
+{
+    CLEANUP(text_clear) struct text help = {.buf.limit = 1024 * 1024};
+
+    int r = ask_client(dump, "--help", &help, why);
     if (r == 0)
         dump->restrict_key = strstr(text_of(&help), "--restrict-key") != NULL;
     return r;
+}
+
+/* pg_dump refuses a server that is newer; what to do about it is better said before. */
+static int check_client(const struct dump *dump, struct pg_conn *home, struct err *why)
+{
+    static const char before[] = "(PostgreSQL) ";
+    CLEANUP(text_clear) struct text version = {.buf.limit = 1024 * 1024};
+    int server = pg_version(home) / PG_VERSION_MAJOR;
+
+    int r = ask_client(dump, "--version", &version, why);
+    if (r < 0)
+        return r;
+    const char *number = strstr(text_of(&version), before);
+    unsigned long client = number ? strtoul(number + strlen(before), NULL, 10) : 0;
+    if (client == 0 || client >= (unsigned long)server)
+        return 0;
+    return err_set(why, ERR_USAGE,
+                   "the server is PostgreSQL %d, and pg_dump here is of %lu: install the newer "
+                   "client (package postgresql-client-%d), or put its directory first into PATH",
+                   server, client, server);
 }
 
 static int connect_home(struct dump *dump, struct pg_conn **out, struct err *why)
@@ -74,7 +100,7 @@ static int dump_all(struct dump *dump, struct pg_conn *home, struct err *err)
     int r = 0;
 
     if (pg_query(home, sql, &rows, &why) < 0)
-        return dump->sink->trouble(dump->sink->context, "database", &why, err);
+        return pgdump_tell(dump, "database", &why, err);
     for (int i = 0; r == 0 && i < pg_count(rows); i++)
         r = pgdump_cancelled(dump, err) ? -ERR_CANCELLED
                                         : pgdump_database(dump, pg_text(rows, i, 0), err);
@@ -130,7 +156,7 @@ static int put_globals(struct dump *dump, struct pg_conn *home, struct err *err)
 
     if (pg_query(home, "SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')", &rows,
                  &why) < 0)
-        return dump->sink->trouble(dump->sink->context, "globals.sql", &why, err);
+        return pgdump_tell(dump, "globals.sql", &why, err);
     return pgdump_globals(dump, pg_is_true(rows, 0, 0), err);
 }
 
@@ -154,8 +180,9 @@ int pgdump_run(const struct pgdump_options *options, struct err *err)
     int r = find_restrict_key(&dump, &why);
     if (r == 0)
         r = connect_home(&dump, &home, &why);
-    r = r < 0 ? dump.sink->trouble(dump.sink->context, "database", &why, err)
-              : dump_server(&dump, home, err);
+    if (r == 0)
+        r = check_client(&dump, home, &why);
+    r = r < 0 ? pgdump_tell(&dump, "database", &why, err) : dump_server(&dump, home, err);
     text_clear(&dump.databases);
     return r;
 }

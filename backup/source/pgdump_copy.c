@@ -1,7 +1,4 @@
 /* One table: COPY's rows straight into the sink, and as CSV beside it. */
-#include <inttypes.h>
-#include <libpq-fe.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "backup/base/cleanup.h"
@@ -99,84 +96,73 @@ static int open_files(struct copying *copying, struct err *err)
                  : sink->twin(copying->file, text_of(&name), text_of(&head), text_size(&head), err);
 }
 
-static void stop_server(struct pg_conn *conn)
-{
-    PGcancel *cancel = PQgetCancel(conn);
-    char text[256];
-
-    if (cancel)
-        (void)PQcancel(cancel, text, sizeof(text));
-    PQfreeCancel(cancel);
-}
-
-/* The rows until the end; -1 of libpq's is the end, -2 its error. */
+/* The rows until the end; a negative result is the sink's, or an interrupt. */
 static int push_rows(struct copying *copying, struct err *err)
 {
     const struct dump *dump = copying->database->dump;
     char *row = NULL;
-    int size, r = 0;
+    size_t size;
+    int r = 0;
 
-    while (r == 0 && (size = PQgetCopyData(copying->conn, &row, 0)) > 0) {
-        r = dump->sink->push(copying->file, row, (size_t)size, err);
+    while (r == 0 && (r = pg_copy_read(copying->conn, &row, &size, err)) == 0 && row) {
+        r = dump->sink->push(copying->file, row, size, err);
         if (r == 0 && copying->csv_file)
-            r = pgcsv_row(&copying->csv, row, (size_t)size, err);
-        PQfreemem(row);
-        copying->table->bytes += (uint64_t)size;
+            r = pgcsv_row(&copying->csv, row, size, err);
+        pg_copy_free(row);
+        copying->table->bytes += size;
         if (r == 0 && progress_cancelled(dump->sink->progress))
             r = err_set(err, ERR_CANCELLED, "interrupted");
     }
     if (r < 0)
-        stop_server(copying->conn);
+        pg_stop(copying->conn);
     return r;
 }
 
-/* What the server says when the rows are through. */
-static void end_copy(struct copying *copying)
+/*
+ * A snapshot keeps rows, not names: should a lock have been lost (its session was ended), or a
+ * schema been given another's name, what was copied may be another table, which shows no rows in
+ * this snapshot.  So what has that name now is compared with what the snapshot has.
+ */
+static int check_same(struct copying *copying)
 {
-    struct pg_result *result;
-
-    while ((result = PQgetResult(copying->conn))) {
-        if (PQresultStatus(result) == PGRES_COMMAND_OK)
-            copying->table->rows = strtoull(PQcmdTuples(result), NULL, 10);
-        else if (!copying->source_failed)
-            copying->source_failed = pg_error(copying->conn, result, &copying->why) < 0;
-        PQclear(result);
-        if (PQstatus(copying->conn) == CONNECTION_BAD)
-            break;
-    }
-    if (PQstatus(copying->conn) == CONNECTION_BAD && !copying->source_failed)
-        copying->source_failed = pg_error(copying->conn, NULL, &copying->why) < 0;
-}
-
-static int start_copy(struct copying *copying, struct err *err)
-{
+    const struct dump_table *table = copying->table;
     CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
-    int r = copy_sql(copying->table, &sql, err);
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
 
-    if (r < 0)
-        return r;
-    CLEANUP(pg_clearp) struct pg_result *result = PQexec(copying->conn, text_of(&sql));
-    if (PQresultStatus(result) == PGRES_COPY_OUT)
-        return 0;
-    copying->source_failed = true;
-    (void)pg_error(copying->conn, result, &copying->why);
-    return 0;
+    text_add(&sql, "SELECT coalesce(to_regclass(");
+    text_literal(&sql, table->qualified);
+    text_format(&sql, ")::oid = %s AND pg_relation_filenode(%s) = %s, false)", table->oid,
+                table->oid, table->node);
+    int r = text_end(&sql, &copying->why);
+    if (r == 0)
+        r = pg_query(copying->conn, text_of(&sql), &rows, &copying->why);
+    if (r == 0 && !pg_is_true(rows, 0, 0))
+        r = err_set(&copying->why, ERR_REMOTE, "it was made anew while it was read");
+    return r;
 }
 
-/* Rows into the open file; a negative result is the sink's. */
+/* Rows into the open file; a negative result is the sink's, or an interrupt. */
 static int copy_rows(struct copying *copying, struct err *err)
 {
     const struct sink *sink = copying->database->dump->sink;
-    int r = start_copy(copying, err);
+    CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
 
-    if (r < 0 || copying->source_failed)
+    int r = copy_sql(copying->table, &sql, err);
+    if (r < 0)
         return r;
-    r = push_rows(copying, err);
-    if (r == 0)
-        end_copy(copying);
-    if (r == 0 && !copying->source_failed)
+    int source = pg_copy_begin(copying->conn, text_of(&sql), &copying->why);
+    if (source == 0)
+        r = push_rows(copying, err);
+    if (r == 0 && source == 0)
+        source = pg_copy_finish(copying->conn, &copying->table->rows, &copying->why);
+    if (r == 0 && source == 0)
+        source = check_same(copying);
+    copying->source_failed = source < 0;
+    if (r == 0 && pgdump_cancelled(copying->database->dump, err))
+        r = -ERR_CANCELLED;
+    if (r == 0 && source == 0)
         r = sink->tail(copying->file, tail_sql, sizeof(tail_sql) - 1, err);
-    if (r == 0 && !copying->source_failed && copying->csv_file)
+    if (r == 0 && source == 0 && copying->csv_file)
         r = pgcsv_end(&copying->csv, err);
     return r;
 }

@@ -7,17 +7,23 @@
 #include "backup/source/pgdump_internal.h"
 #include "backup/source/pgname.h"
 
-enum { TRIES = 6, STATEMENT_MAX = 512 };
+/* How often a snapshot is tried for, and how often its locks: those cost little. */
+enum { TRIES = 8, LOCK_TRIES = 50, STATEMENT_MAX = 512 };
+
+int pgdump_tell(const struct dump *dump, const char *path, const struct err *why, struct err *err)
+{
+    if (pgdump_cancelled(dump, err))
+        return -ERR_CANCELLED;
+    return dump->sink->trouble(dump->sink->context, path, why, err);
+}
 
 int pgdump_trouble(struct dump_database *database, const char *path, const struct err *why,
                    struct err *err)
 {
-    const struct sink *sink = database->dump->sink;
-
     pthread_mutex_lock(&database->lock);
     database->incomplete = true;
     pthread_mutex_unlock(&database->lock);
-    return sink->trouble(sink->context, path, why, err);
+    return pgdump_tell(database->dump, path, why, err);
 }
 
 bool pgdump_cancelled(const struct dump *dump, struct err *err)
@@ -50,8 +56,12 @@ static int query_text(struct pg_conn *conn, const char *sql, char **out, struct 
     return *out ? 0 : err_set(why, ERR_NOMEM, "no memory for an answer");
 }
 
-/* The position first: what the snapshot shows may be newer, never older. */
-static int begin(struct dump_database *database, struct err *why)
+/*
+ * The position first: what the snapshot shows may be newer, never older.  Then the locks, and only
+ * then the snapshot: of a table that is dropped, emptied or rewritten between the two it would show
+ * no rows.
+ */
+static int begin_once(struct dump_database *database, struct err *why)
 {
     int r = query_text(database->leader,
                        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
@@ -59,31 +69,47 @@ static int begin(struct dump_database *database, struct err *why)
                        &database->lsn, why);
 
     if (r == 0)
-        r = pg_run(database->leader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", why);
+        r = pgdump_lock(database, why);
     if (r == 0)
         r = query_text(database->leader, "SELECT pg_export_snapshot()", &database->snapshot, why);
-    if (r == 0)
-        r = pgdump_list(database, why);
-    return r < 0 ? r : pgdump_lock(database, why);
+    return r < 0 ? r : pgdump_list(database, why);
+}
+
+static void let_go(struct dump_database *database)
+{
+    struct err ignored;
+
+    (void)pg_run(database->leader, "ROLLBACK", &ignored);
+    pgdump_tables_clear(database);
+}
+
+/* A table may be dropped before it is locked, and be one of two that another session waits for. */
+static int begin(struct dump_database *database, struct err *why)
+{
+    int r;
+
+    for (unsigned tries = 1;; tries++) {
+        r = begin_once(database, why);
+        if ((r != -ERR_NOT_FOUND && r != -ERR_BUSY) || tries == LOCK_TRIES)
+            return r;
+        let_go(database);
+    }
 }
 
 /*
- * A table that was dropped between snapshot and lock is not in the next snapshot; a lock that
- * pg_dump waits for in vain is free when the leader's are.  *out_schema: pg_dump was content.
+ * A lock that pg_dump waits for in vain, behind somebody who waits for the leader's, is free when
+ * the leader's are; what it looked for in vain was dropped meanwhile.  *out_schema: it was content.
  */
 static int begin_again(struct dump_database *database, int *out_schema, struct err *why)
 {
-    struct err ignored;
     int r = 0;
 
     for (unsigned tries = 1;; tries++) {
         r = begin(database, why);
         *out_schema = r < 0 ? r : pgdump_schema(database, why);
-        bool again = r == -ERR_NOT_FOUND || (r == 0 && *out_schema < 0);
-        if (!again || tries == TRIES || *out_schema == -ERR_CANCELLED)
+        if (r < 0 || *out_schema == 0 || *out_schema == -ERR_CANCELLED || tries == TRIES)
             return r;
-        (void)pg_run(database->leader, "ROLLBACK", &ignored);
-        pgdump_tables_clear(database);
+        let_go(database);
     }
 }
 

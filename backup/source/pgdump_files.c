@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/io.h"
 #include "backup/source/pgchild.h"
 #include "backup/source/pgdump_internal.h"
 
@@ -80,50 +81,65 @@ static int take_text(void *context, const void *bytes, size_t size, struct err *
     return text->failed;
 }
 
+/* What a child writes, into a text. */
+static int run_into_text(const struct dump_database *database, const char *const *argv, int input,
+                         struct text *out, struct err *why)
+{
+    const struct pgchild child = {
+        .server = &database->dump->options->server,
+        .database = database->name,
+        .argv = argv,
+        .input = input,
+        .progress = database->dump->sink->progress,
+        .take = take_text,
+        .context = out,
+    };
+
+    text_clear(out);
+    int r = pgchild_run(&child, why);
+    return r < 0 ? r : text_end(out, why);
+}
+
 /*
- * pg_dump's own locks wait behind whoever waits for the leader's, so they may not wait for long:
- * then all is let go, and begun again.  Until both forms are there nothing is put into the sink.
+ * pg_dump's own locks wait behind whoever waits for the leader's: in vain, unless that one gives
+ * up.  So they may not wait for long; then all is let go, and begun again.
  */
-static int dump_schema(struct dump_database *database, const char *format, struct text *out,
-                       struct err *why)
+static int dump_archive(struct dump_database *database, struct err *why)
 {
     CLEANUP(text_clear) struct text snapshot = {.buf.limit = PATH_LIMIT};
-    bool plain = out == &database->schema;
-    const struct dump *dump = database->dump;
 
     text_format(&snapshot, "--snapshot=%s", database->snapshot);
     int r = text_end(&snapshot, why);
     if (r < 0)
         return r;
-    const char *const argv[] = {"pg_dump",
-                                "--schema-only",
-                                "--encoding=UTF8",
-                                "--compress=0",
-                                "--lock-wait-timeout=2s",
-                                "--no-password",
-                                text_of(&snapshot),
-                                format,
-                                plain && dump->restrict_key ? RESTRICT_KEY : NULL,
-                                NULL};
-    const struct pgchild child = {
-        .server = &dump->options->server,
-        .database = database->name,
-        .argv = argv,
-        .input = -1,
-        .progress = dump->sink->progress,
-        .take = take_text,
-        .context = out,
-    };
-    text_clear(out);
-    r = pgchild_run(&child, why);
-    return r < 0 ? r : text_end(out, why);
+    const char *const argv[] = {"pg_dump",         "--schema-only",          "--encoding=UTF8",
+                                "--compress=0",    "--lock-wait-timeout=1s", "--no-password",
+                                "--format=custom", text_of(&snapshot),       NULL};
+    r = run_into_text(database, argv, -1, &database->archive, why);
+    if (r == -ERR_REMOTE && strstr(why->text, "due to statement timeout"))
+        return err_set(why, ERR_BUSY,
+                       "pg_dump waited too long for its locks: tables are altered or dropped "
+                       "again and again");
+    return r;
 }
 
+/* The same to read: what pg_dump itself would have written, without asking the server again. */
+static int print_archive(struct dump_database *database, struct err *why)
+{
+    CLEANUP(closep) int input = -1;
+    const char *const argv[] = {"pg_restore", "--file=-", PGCHILD_INPUT_NAME,
+                                database->dump->restrict_key ? RESTRICT_KEY : NULL, NULL};
+
+    int r = pgchild_input(text_of(&database->archive), text_size(&database->archive), &input, why);
+    return r < 0 ? r : run_into_text(database, argv, input, &database->schema, why);
+}
+
+/* Until both forms are there nothing is put into the sink. */
 int pgdump_schema(struct dump_database *database, struct err *why)
 {
-    int r = dump_schema(database, "--format=plain", &database->schema, why);
+    int r = dump_archive(database, why);
 
-    return r < 0 ? r : dump_schema(database, "--format=custom", &database->archive, why);
+    return r < 0 ? r : print_archive(database, why);
 }
 
 int pgdump_globals(struct dump *dump, bool passwords, struct err *err)
@@ -141,7 +157,7 @@ int pgdump_globals(struct dump *dump, bool passwords, struct err *err)
         argv[count++] = RESTRICT_KEY;
     int r = run_into(dump, "globals.sql", dump->home, argv, &why, err);
     if (r > 0)
-        return sink->trouble(sink->context, "globals.sql", &why, err);
+        return pgdump_tell(dump, "globals.sql", &why, err);
     if (r < 0 || passwords)
         return r;
     return sink->note(sink->context, "globals.sql",

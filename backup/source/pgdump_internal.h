@@ -24,6 +24,7 @@ struct dump_table {
     char *order;             /* of the primary key: "a, b"; "": as the rows lie there */
     char *condition;         /* of an extension's configuration table: "WHERE …", or "" */
     char *definition, *keys; /* for a restore of this table alone */
+    char *oid, *node;        /* which table it is, and which file has its rows */
     bool extension;
     enum table_state state;
     uint64_t rows, bytes;
@@ -59,6 +60,8 @@ struct dump_database {
 int pgdump_trouble(struct dump_database *database, const char *path, const struct err *why,
                    struct err *err);
 bool pgdump_cancelled(const struct dump *dump, struct err *err);
+/* The same of what is no database's; an interrupt is none of the source's troubles. */
+int pgdump_tell(const struct dump *dump, const char *path, const struct err *why, struct err *err);
 
 /* pgdump_database.c */
 int pgdump_database(struct dump *dump, const char *name, struct err *err);
@@ -68,9 +71,11 @@ int pgdump_ask(struct dump_database *database, const char *sql, struct pg_result
 /* Repeatable, read only, in the leader's snapshot. */
 int pgdump_join(struct pg_conn *conn, const char *snapshot, struct err *why);
 
-/* pgdump_list.c: errors are the server's. */
-int pgdump_list(struct dump_database *database, struct err *why);
+/* pgdump_list.c: errors are the server's; ERR_NOT_FOUND: a table went, or was made anew. */
+/* Begins the leader's transaction with a lock on each table, before it has a snapshot. */
 int pgdump_lock(struct dump_database *database, struct err *why);
+/* The tables that the snapshot has, all of them locked. */
+int pgdump_list(struct dump_database *database, struct err *why);
 void pgdump_tables_clear(struct dump_database *database);
 
 /* pgdump_copy.c: one table into the sink; a table that fails is told and marked. */

@@ -49,7 +49,8 @@ static const char tables_sql[] =
     "  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
     "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), ''),"
     " coalesce((SELECT string_agg('ADD ' || pg_get_constraintdef(o.oid), ', ' ORDER BY o.contype)"
-    "  FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('p', 'u')), '')"
+    "  FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('p', 'u')), ''),"
+    " c.oid, c.relfilenode"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " LEFT JOIN config ON config.oid = c.oid LEFT JOIN keys k ON k.indrelid = c.oid"
     " WHERE c.relkind = 'r' AND c.relpersistence <> 't'"
@@ -68,15 +69,17 @@ enum {
     COLUMN_EXTENSION,
     COLUMN_DEFINITION,
     COLUMN_KEYS,
+    COLUMN_OID,
+    COLUMN_NODE,
 };
 
 void pgdump_tables_clear(struct dump_database *database)
 {
     for (size_t i = 0; i < database->table_count; i++) {
         struct dump_table *table = &database->tables[i];
-        char *const all[] = {table->schema,    table->name,       table->path,
-                             table->qualified, table->columns,    table->order,
-                             table->condition, table->definition, table->keys};
+        char *const all[] = {table->schema,  table->name,  table->path,      table->qualified,
+                             table->columns, table->order, table->condition, table->definition,
+                             table->keys,    table->oid,   table->node};
         for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++)
             free(all[k]);
     }
@@ -105,17 +108,87 @@ static int take_row(struct dump_database *database, const struct pg_result *rows
 {
     struct dump_table *table = &database->tables[database->table_count++];
     char **const texts[] = {
-        [COLUMN_SCHEMA] = &table->schema,         [COLUMN_NAME] = &table->name,
-        [COLUMN_QUALIFIED] = &table->qualified,   [COLUMN_COLUMNS] = &table->columns,
-        [COLUMN_ORDER] = &table->order,           [COLUMN_CONDITION] = &table->condition,
-        [COLUMN_DEFINITION] = &table->definition, [COLUMN_KEYS] = &table->keys,
+        [COLUMN_SCHEMA] = &table->schema,
+        [COLUMN_NAME] = &table->name,
+        [COLUMN_QUALIFIED] = &table->qualified,
+        [COLUMN_COLUMNS] = &table->columns,
+        [COLUMN_ORDER] = &table->order,
+        [COLUMN_CONDITION] = &table->condition,
+        [COLUMN_DEFINITION] = &table->definition,
+        [COLUMN_KEYS] = &table->keys,
+        [COLUMN_OID] = &table->oid,
+        [COLUMN_NODE] = &table->node,
     };
 
-    for (int i = COLUMN_SCHEMA; i <= COLUMN_KEYS; i++)
+    for (int i = COLUMN_SCHEMA; i <= COLUMN_NODE; i++)
         if (i != COLUMN_EXTENSION && !(*texts[i] = strdup(pg_text(rows, row, i))))
             return err_set(err, ERR_NOMEM, "no memory for a table");
     table->extension = pg_is_true(rows, row, COLUMN_EXTENSION);
     return make_path(database, table, err);
+}
+
+/* The tables whose quoted names are in that column. */
+static int lock_tables(struct dump_database *database, const struct pg_result *rows, int column,
+                       struct err *why)
+{
+    CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
+    int r = 0;
+
+    for (int at = 0; r == 0 && at < pg_count(rows); at += LOCK_TABLES) {
+        text_clear(&sql);
+        for (int i = at; i < pg_count(rows) && i < at + LOCK_TABLES; i++)
+            text_format(&sql, "%s%s", i == at ? "LOCK TABLE ONLY " : ", ONLY ",
+                        pg_text(rows, i, column));
+        text_add(&sql, " IN ACCESS SHARE MODE");
+        r = text_end(&sql, why);
+        if (r == 0)
+            r = pg_run(database->leader, text_of(&sql), why);
+    }
+    return r;
+}
+
+int pgdump_lock(struct dump_database *database, struct err *why)
+{
+    /* Partitioned ones as well: pg_dump wants them. */
+    static const char sql[] =
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'"
+        " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+        " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass"
+        "  AND d.objid = c.oid AND d.deptype = 'e') ORDER BY c.oid";
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+
+    int r = pg_query(database->leader, sql, &rows, why);
+    if (r == 0)
+        r = pg_run(database->leader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", why);
+    return r < 0 ? r : lock_tables(database, rows, 0, why);
+}
+
+/*
+ * Names are looked up as they are now, rows as the snapshot has them: a table that was dropped and
+ * made again, emptied or rewritten between the two would come out empty.  What the catalog has in
+ * the snapshot is compared with what has that name, and that file, now.
+ */
+static int check_same(struct dump_database *database, struct err *why)
+{
+    CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+
+    text_add(&sql, "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                   " WHERE c.oid = ANY ('{");
+    for (size_t i = 0; i < database->table_count; i++)
+        text_format(&sql, "%s%s", i > 0 ? "," : "", database->tables[i].oid);
+    text_add(&sql, "}'::oid[]) AND (pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode"
+                   " OR to_regclass(quote_ident(n.nspname) || '.' || quote_ident(c.relname))::oid"
+                   " IS DISTINCT FROM c.oid) LIMIT 1");
+    int r = text_end(&sql, why);
+    if (r == 0)
+        r = pg_query(database->leader, text_of(&sql), &rows, why);
+    if (r == 0 && pg_count(rows) > 0)
+        r = err_set(why, ERR_NOT_FOUND, "the table %s is made anew again and again",
+                    pg_text(rows, 0, 0));
+    return r;
 }
 
 int pgdump_list(struct dump_database *database, struct err *why)
@@ -130,44 +203,8 @@ int pgdump_list(struct dump_database *database, struct err *why)
         return err_set(why, ERR_NOMEM, "no memory for tables");
     for (int i = 0; r == 0 && i < pg_count(rows); i++)
         r = take_row(database, rows, i, why);
-    return r;
-}
-
-/*
- * Names are looked up as they are now, rows as the snapshot has them: a table that was dropped and
- * made again, emptied or rewritten between the two would come out empty.  What the catalog has in
- * the snapshot is compared with what pg_relation_filenode() says now.
- */
-static int check_same(struct dump_database *database, struct err *why)
-{
-    static const char sql[] =
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relkind = 'r' AND c.relpersistence <> 't'"
-        " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
-        " AND pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode LIMIT 1";
-    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
-
-    int r = pg_query(database->leader, sql, &rows, why);
-    if (r == 0 && pg_count(rows) > 0)
-        r = err_set(why, ERR_NOT_FOUND, "the table %s is made anew again and again",
-                    pg_text(rows, 0, 0));
-    return r;
-}
-
-int pgdump_lock(struct dump_database *database, struct err *why)
-{
-    CLEANUP(text_clear) struct text sql = {.buf.limit = PGDUMP_TEXT_MAX};
-    int r = 0;
-
-    for (size_t at = 0; r == 0 && at < database->table_count; at += LOCK_TABLES) {
-        text_clear(&sql);
-        for (size_t i = at; i < database->table_count && i < at + LOCK_TABLES; i++)
-            text_format(&sql, "%s%s", i == at ? "LOCK TABLE ONLY " : ", ONLY ",
-                        database->tables[i].qualified);
-        text_add(&sql, " IN ACCESS SHARE MODE");
-        r = text_end(&sql, why);
-        if (r == 0)
-            r = pg_run(database->leader, text_of(&sql), why);
-    }
+    /* Those are locked but for what was made just before the snapshot. */
+    if (r == 0)
+        r = lock_tables(database, rows, COLUMN_QUALIFIED, why);
     return r < 0 ? r : check_same(database, why);
 }

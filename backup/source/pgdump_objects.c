@@ -40,17 +40,18 @@ static const char pages_sql[] =
     " FROM pg_largeobject_metadata m LEFT JOIN pg_largeobject p ON p.loid = m.oid"
     " ORDER BY m.oid, p.pageno) TO STDOUT";
 
-/* There may be more lines than fit in memory: row by row. */
+/* There may be more lines than fit in memory: row by row.  1: the server failed. */
 static int push_lines(struct objects *objects, struct sink_file *file, struct err *why,
                       struct err *err)
 {
     struct pg_conn *conn = objects->database->leader;
-    struct pg_result *result;
+    struct pg_result *next = NULL;
     int r = 0, failed = 0;
 
     if (!PQsendQuery(conn, owners_sql) || !PQsetSingleRowMode(conn))
         return pg_error(conn, NULL, why) < 0;
-    while ((result = PQgetResult(conn))) {
+    while (failed == 0 && (failed = pg_next(conn, &next, why)) == 0 && next) {
+        CLEANUP(pg_clearp) struct pg_result *result = next;
         ExecStatusType status = PQresultStatus(result);
         if (status == PGRES_SINGLE_TUPLE && r == 0) {
             r = objects->sink->push(file, PQgetvalue(result, 0, 0),
@@ -60,7 +61,6 @@ static int push_lines(struct objects *objects, struct sink_file *file, struct er
         }
         if (status != PGRES_SINGLE_TUPLE && status != PGRES_TUPLES_OK)
             failed = pg_error(conn, result, why);
-        PQclear(result);
     }
     return r < 0 ? r : failed < 0;
 }
@@ -134,26 +134,23 @@ static int take_page(struct objects *objects, const char *row, struct err *err)
 static int push_pages(struct objects *objects, struct err *why, struct err *err)
 {
     struct pg_conn *conn = objects->database->leader;
-    struct pg_result *result = PQexec(conn, pages_sql);
     char *row = NULL;
-    int r = 0, failed = 0, size;
+    uint64_t count;
+    size_t size;
+    int r = 0;
 
-    if (PQresultStatus(result) != PGRES_COPY_OUT)
-        failed = pg_error(conn, result, why);
-    PQclear(result);
+    int failed = pg_copy_begin(conn, pages_sql, why);
     if (failed < 0)
         return 1;
-    while ((size = PQgetCopyData(conn, &row, 0)) > 0) {
-        if (r == 0 && pgdump_cancelled(objects->database->dump, err))
-            r = -ERR_CANCELLED;
-        r = r < 0 ? r : take_page(objects, row, err);
-        PQfreemem(row);
+    while (r == 0 && (failed = pg_copy_read(conn, &row, &size, why)) == 0 && row) {
+        r = pgdump_cancelled(objects->database->dump, err) ? -ERR_CANCELLED
+                                                           : take_page(objects, row, err);
+        pg_copy_free(row);
     }
-    while ((result = PQgetResult(conn))) {
-        if (PQresultStatus(result) != PGRES_COMMAND_OK)
-            failed = pg_error(conn, result, why);
-        PQclear(result);
-    }
+    if (r < 0)
+        pg_stop(conn);
+    if (r == 0 && failed == 0)
+        failed = pg_copy_finish(conn, &count, why);
     if (r == 0 && failed == 0)
         return end_object(objects, err);
     objects->sink->drop(STEAL(objects->file));

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "backup/base/cleanup.h"
 #include "backup/base/io.h"
@@ -16,9 +15,6 @@
 #include "backup/source/pgsql.h"
 
 enum { PATH_LIMIT = 8192, OBJECT_SLICE = 64 * 1024, NUMBER_SIZE = 16 };
-
-/* The name of what pgchild hands on. */
-#define CHILD_INPUT "/dev/fd/3"
 
 int pgload_path(const struct load *load, const char *file, struct text *out, struct err *err)
 {
@@ -63,20 +59,9 @@ static int read_of(const struct load *load, const char *name, struct buf *out, s
 static int open_archive(const struct load *load, int *out_fd, struct err *err)
 {
     CLEANUP(buf_clear) struct buf archive = {.limit = PGLOAD_FILE_MAX + 1};
-    CLEANUP(closep) int fd = -1;
 
     int r = read_of(load, "schema.dump", &archive, err);
-    if (r < 0)
-        return r;
-    fd = memfd_create("schema.dump", MFD_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, "schema.dump");
-    r = io_write_full(fd, archive.data, archive.size, err);
-    if (r < 0)
-        return r;
-    *out_fd = fd;
-    fd = -1;
-    return 0;
+    return r < 0 ? r : pgchild_input(archive.data, archive.size, out_fd, err);
 }
 
 /* A name as libpq's connection strings quote it. */
@@ -111,7 +96,7 @@ int pgload_section(const struct load *load, enum load_section section, struct er
                                 "--no-password",
                                 jobs,
                                 text_of(&dbname),
-                                CHILD_INPUT,
+                                PGCHILD_INPUT_NAME,
                                 load->no_tablespaces ? "--no-tablespaces" : NULL,
                                 NULL};
     const struct pgchild child = {

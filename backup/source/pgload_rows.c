@@ -1,6 +1,5 @@
 /* Rows into tables: COPY from the stored files. */
 #include <inttypes.h>
-#include <libpq-fe.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,31 +45,23 @@ static int send_all(const struct load *load, struct pg_conn *conn, struct source
         if (progress_cancelled(progress))
             return err_set(err, ERR_CANCELLED, "interrupted");
         r = source->files->read(source->file, at, source->slice, (size_t)count, err);
-        if (r == 0 && PQputCopyData(conn, (const char *)source->slice, (int)count) != 1)
-            r = pg_error(conn, NULL, err);
+        if (r == 0)
+            r = pg_copy_write(conn, source->slice, (size_t)count, err);
         progress_add(progress, 0, r == 0 ? count : 0);
     }
     return r;
 }
 
-/* What the server makes of the rows. */
+/* What the server makes of the rows; it has the better word for what went wrong with them. */
 static int end_copy(struct pg_conn *conn, uint64_t *out_rows, int sent, struct err *err)
 {
-    struct pg_result *result;
-    int r = sent;
+    struct err unused, *why = sent < 0 ? &unused : err;
 
-    if (PQputCopyEnd(conn, sent < 0 ? "the rows could not be read" : NULL) != 1 && r == 0)
-        r = pg_error(conn, NULL, err);
-    while ((result = PQgetResult(conn))) {
-        if (PQresultStatus(result) == PGRES_COMMAND_OK)
-            *out_rows = strtoull(PQcmdTuples(result), NULL, 10);
-        else if (r == 0)
-            r = pg_error(conn, result, err);
-        PQclear(result);
-        if (PQstatus(conn) == CONNECTION_BAD)
-            break;
-    }
-    return r;
+    if (sent == -ERR_CANCELLED)
+        return sent;
+    int r = pg_copy_written(conn, sent < 0 ? "the rows could not be read" : NULL, why);
+    int finished = pg_copy_finish(conn, out_rows, r < 0 ? &unused : why);
+    return sent < 0 ? sent : r < 0 ? r : finished;
 }
 
 static int start_copy(struct pg_conn *conn, const struct pgload_table *table, const char *qualified,
@@ -82,10 +73,7 @@ static int start_copy(struct pg_conn *conn, const struct pgload_table *table, co
     text_add(&sql, table->columns);
     text_add(&sql, freeze ? " FROM STDIN WITH (FREEZE)" : " FROM STDIN");
     int r = text_end(&sql, err);
-    if (r < 0)
-        return r;
-    CLEANUP(pg_clearp) struct pg_result *result = PQexec(conn, text_of(&sql));
-    return PQresultStatus(result) == PGRES_COPY_IN ? 0 : pg_error(conn, result, err);
+    return r < 0 ? r : pg_copy_begin(conn, text_of(&sql), err);
 }
 
 int pgload_rows(const struct load *load, struct pg_conn *conn, const struct pgload_table *table,

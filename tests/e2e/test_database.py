@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -211,8 +212,15 @@ def test_a_server_that_restarts_in_the_middle_is_told(keeper, server):
     assert cat(keeper, "database/shop/public/t5.copy").count(b"\n") == 300_000
 
 
-def test_a_table_that_is_dropped_meanwhile_is_there_or_was_not(keeper, server):
-    """Tables come and go: what the snapshot has is whole, and nothing fails."""
+ANEW = ["DROP TABLE {0}; CREATE TABLE {0} AS SELECT i FROM generate_series(1, 2000) i",
+        "TRUNCATE {0}; INSERT INTO {0} SELECT i FROM generate_series(1, 2000) i",
+        "ALTER TABLE {0} ALTER i TYPE bigint; ALTER TABLE {0} ALTER i TYPE int"]
+
+
+@pytest.mark.parametrize("pause", [0.3, 0.05])
+def test_a_table_that_is_made_anew_meanwhile_is_there_or_was_not(keeper, server, pause):
+    """Tables come and go, are emptied and rewritten: what the snapshot has is whole, and nothing fails.
+    In a snapshot older than what was done to them they show no rows."""
     server.sql("CREATE DATABASE shop")
     for i in range(40):
         server.sql(f"CREATE TABLE t{i} AS SELECT i FROM generate_series(1, 2000) i", "shop")
@@ -221,9 +229,9 @@ def test_a_table_that_is_dropped_meanwhile_is_there_or_was_not(keeper, server):
     def come_and_go():
         i = 0
         while not over.is_set():
-            server.sql(f"DROP TABLE t{i % 40}; CREATE TABLE t{i % 40} AS SELECT i FROM generate_series(1, 2000) i", "shop")
+            server.sql(ANEW[i % 3].format(f"t{i % 40}"), "shop")
             i += 1
-            over.wait(0.3)
+            over.wait(pause)
 
     thread = threading.Thread(target=come_and_go)
     thread.start()
@@ -231,11 +239,63 @@ def test_a_table_that_is_dropped_meanwhile_is_there_or_was_not(keeper, server):
         for _ in range(3):
             name = keeper.backup(type="database")
             manifest = json.loads(cat(keeper, "database/shop/manifest.json", name))
+            assert len(manifest["tables"]) == 40
             for table in manifest["tables"]:
                 assert table["rows"] == 2000 and table["complete"], table
     finally:
         over.set()
         thread.join()
+
+
+@pytest.fixture
+def one_by_one(keeper):
+    """Tables are copied one at a time."""
+    config = keeper.work / "one.conf"
+    config.write_text("[database]\njobs = 1\n")
+    keeper.env["YESTER_CONFIG"] = str(config)
+    return keeper
+
+
+def kept(keeper, path, name):
+    return keeper.run("cat", f"{name}:{path}", rc=None).rc == 0
+
+
+def test_a_schema_that_takes_the_place_of_another_meanwhile_is_not_taken_for_it(one_by_one, server):
+    """Renaming a schema waits for no table's lock."""
+    server.sql("CREATE DATABASE shop")
+    big_table(server, "big", 400_000)
+    for schema in ("app", "staging"):
+        server.sql(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.orders AS SELECT '{schema}' AS who", "shop")
+    process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
+    wait_for(lambda: copying(server), "the first COPY")
+    server.sql("ALTER SCHEMA app RENAME TO old; ALTER SCHEMA staging RENAME TO app", "shop")
+    out, err = process.communicate(timeout=120)
+    name = out.decode().split()[-1]
+    assert process.returncode == 3 and b"orders" in err, err
+    manifest = json.loads(cat(one_by_one, "database/shop/manifest.json", name))
+    assert {(t["name"], t["complete"]) for t in manifest["tables"]} == {("big", True), ("orders", False)}
+    assert not kept(one_by_one, "database/shop/app/orders.copy", name)
+    name = one_by_one.backup(type="database")
+    assert cat(one_by_one, "database/shop/app/orders.copy", name) == b"staging\n"
+
+
+def test_locks_that_are_lost_meanwhile_leave_no_table_that_only_looks_whole(one_by_one, server):
+    """The session that holds the locks is ended, and tables are made anew while another one is copied."""
+    server.sql("CREATE DATABASE shop")
+    big_table(server, "big", 400_000)
+    for i in range(3):
+        server.sql(f"CREATE TABLE t{i} AS SELECT i FROM generate_series(1, 2000) i", "shop")
+    process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
+    wait_for(lambda: copying(server), "the first COPY")
+    assert server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE relation = 't0'::regclass"
+                      " AND mode = 'AccessShareLock' AND granted AND pid <> pg_backend_pid()", "shop") == "1"
+    for i in range(3):
+        server.sql(ANEW[i].format(f"t{i}"), "shop")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 3 and b"shop/public/t0: it was made anew while it was read" in err.replace(b"cannot read ", b""), err
+    name = out.decode().split()[-1]
+    assert kept(one_by_one, "database/shop/public/big.copy", name)
+    assert not any(kept(one_by_one, f"database/shop/public/t{i}.copy", name) for i in range(3))
 
 
 def test_what_is_read_while_others_write_is_of_one_moment(keeper, server):
@@ -258,17 +318,64 @@ def test_what_is_read_while_others_write_is_of_one_moment(keeper, server):
         load.wait(30)
 
 
+def sessions(server):
+    return int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('yester', 'pg_dump')"))
+
+
+def interrupt(process, within=3):
+    """SIGINT, and how it ended; the machine may be busy."""
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - started < within
+    return err
+
+
 def test_an_interrupt_publishes_nothing(keeper, server):
     server.sql("CREATE DATABASE shop")
     for i in range(4):
         big_table(server, f"t{i}", 1_000_000)
     process = keeper.start("backup", "--type", "database")
     wait_for(lambda: copying(server), "the first COPY")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
-    assert process.returncode == 130
+    interrupt(process)
     assert keeper.snapshots() == []
-    wait_for(lambda: not copying(server), "the end of every COPY")
+    wait_for(lambda: sessions(server) == 0, "the end of every session")
+
+
+def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(keeper, server):
+    """The server's side of a COPY stands still."""
+    server.sql("CREATE DATABASE shop")
+    big_table(server, "t", 1_000_000)
+    process = keeper.start("backup", "--type", "database")
+    wait_for(lambda: copying(server), "the first COPY")
+    pid = int(server.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%'"))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        interrupt(process)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert keeper.snapshots() == []
+    wait_for(lambda: sessions(server) == 0, "the end of every session")
+
+
+def test_an_interrupt_ends_waiting_for_a_lock(keeper, server):
+    server.sql("CREATE DATABASE shop")
+    server.sql("CREATE TABLE t AS SELECT 1 AS i", "shop")
+    holder = subprocess.Popen(server.command(server.bin / "psql", "-Xq", "-d", "shop"), env=server.env,
+                              cwd=server.directory, stdin=subprocess.PIPE)
+    try:
+        holder.stdin.write(b"BEGIN; LOCK TABLE t;\n")
+        holder.stdin.flush()
+        wait_for(lambda: server.sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'") != "0", "the lock")
+        process = keeper.start("backup", "--type", "database")
+        wait_for(lambda: server.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0", "somebody who waits")
+        interrupt(process)
+        wait_for(lambda: sessions(server) == 0, "the end of every session")
+    finally:
+        holder.communicate(b"ROLLBACK;\n", timeout=30)
+    assert keeper.snapshots() == []
+    keeper.backup(type="database")
 
 
 # ---- restore -------------------------------------------------------------------------------------
@@ -397,6 +504,17 @@ def test_a_load_that_fails_leaves_nothing_behind(keeper, server):
     result = keeper.run("restore", "latest", "database/shop", "--into", "again", rc=1)
     assert "has not been populated" in result.errors
     assert databases(server) == {"postgres", "shop"}
+
+
+def test_an_interrupted_load_is_taken_away_again(keeper, server):
+    server.sql("CREATE DATABASE shop")
+    big_table(server, "t", 1_000_000)
+    keeper.backup(type="database")
+    process = keeper.start("restore", "latest", "database/shop", "--into", "copy")
+    wait_for(lambda: copying(server), "the COPY")
+    interrupt(process, within=6)  # DROP DATABASE checkpoints
+    assert databases(server) == {"postgres", "shop"}
+    wait_for(lambda: sessions(server) == 0, "the end of every session")
 
 
 def test_what_the_snapshot_has_not_whole_is_not_loaded_as_if_it_were(keeper, server):

@@ -1,0 +1,97 @@
+/* COPY in both directions; never waits where an interrupt would not be seen. */
+#include <libpq-fe.h>
+#include <stdlib.h>
+
+#include "backup/base/cleanup.h"
+#include "backup/base/err.h"
+#include "backup/source/pg_internal.h"
+
+int pg_copy_begin(struct pg_conn *conn, const char *sql, struct err *err)
+{
+    CLEANUP(pg_clearp) struct pg_result *result = NULL;
+
+    int r = pg_execute(conn, sql, &result, err);
+    if (r < 0)
+        return r;
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COPY_OUT && status != PGRES_COPY_IN)
+        return pg_error(conn, result, err);
+    /* Rows that the server is slow to take must not block; all else goes on as before. */
+    if (status == PGRES_COPY_IN && PQsetnonblocking(conn, 1) < 0)
+        return pg_error(conn, NULL, err);
+    return 0;
+}
+
+void pg_copy_free(char *row)
+{
+    PQfreemem(row);
+}
+
+int pg_copy_read(struct pg_conn *conn, char **out, size_t *out_size, struct err *err)
+{
+    int size, r = 0;
+
+    *out = NULL;
+    while (r == 0 && (size = PQgetCopyData(conn, out, 1)) == 0 && PQsocket(conn) >= 0)
+        r = pg_wait(conn, false, err);
+    *out_size = r == 0 && size > 0 ? (size_t)size : 0;
+    return r;
+}
+
+static int flush(struct pg_conn *conn, struct err *err)
+{
+    int left, r = 0;
+
+    while (r == 0 && (left = PQflush(conn)) > 0)
+        r = pg_wait(conn, true, err);
+    return r == 0 && left < 0 ? pg_error(conn, NULL, err) : r;
+}
+
+int pg_copy_write(struct pg_conn *conn, const void *bytes, size_t size, struct err *err)
+{
+    int put, r = 0;
+
+    while (r == 0 && (put = PQputCopyData(conn, bytes, (int)size)) == 0)
+        r = pg_wait(conn, true, err);
+    if (r == 0 && put < 0)
+        r = pg_error(conn, NULL, err);
+    return r < 0 ? r : flush(conn, err);
+}
+
+int pg_copy_written(struct pg_conn *conn, const char *refuse, struct err *err)
+{
+    int put, r = 0;
+
+    while (r == 0 && (put = PQputCopyEnd(conn, refuse)) == 0)
+        r = pg_wait(conn, true, err);
+    if (r == 0 && put < 0)
+        r = pg_error(conn, NULL, err);
+    if (r == 0)
+        r = flush(conn, err);
+    (void)PQsetnonblocking(conn, 0);
+    return r;
+}
+
+int pg_copy_finish(struct pg_conn *conn, uint64_t *out_rows, struct err *err)
+{
+    struct pg_result *next = NULL;
+    bool whole = false;
+    int failed = 0;
+
+    int r = pg_next(conn, &next, err);
+    while (r == 0 && next) {
+        CLEANUP(pg_clearp) struct pg_result *result = next;
+        if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+            *out_rows = strtoull(PQcmdTuples(result), NULL, 10);
+            whole = true;
+        } else if (failed == 0) {
+            failed = pg_error(conn, result, err);
+        }
+        if (PQstatus(conn) == CONNECTION_BAD)
+            break;
+        r = pg_next(conn, &next, err);
+    }
+    if (r == 0 && failed == 0 && (!whole || PQstatus(conn) == CONNECTION_BAD))
+        failed = pg_error(conn, NULL, err);
+    return r < 0 ? r : failed;
+}
