@@ -41,6 +41,7 @@ static const struct {
 } rights[] = {
     {"row-level security", "the role needs BYPASSRLS, or must own the table"},
     {"replication", "the role needs REPLICATION"},
+    {"WAL sender", "the role needs REPLICATION"},
     {"large object", "the role must be superuser, or own it"},
     {"pg_authid", "roles with their passwords are for superusers"},
     {"function pg_", "the role needs EXECUTE on it"},

@@ -11,11 +11,12 @@ import time
 import pytest
 
 from conftest import BIN, NOBODY, ROOT, same, wait_for
-from pgserver import Server, bindir
+from pgserver import Server, bindir, dumps
 
 AWKWARD = ROOT / "tests" / "harness" / "awkward_schema.sql"
 
 pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),
+              pytest.mark.skipif(not dumps(), reason="pg_dump is older than the server"),
               pytest.mark.xdist_group("postgres")]
 
 

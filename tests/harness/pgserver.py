@@ -6,19 +6,53 @@
 
 Nothing is taken from the system's own cluster: socket, port, settings are the test's.
 """
+import atexit
+import functools
 import os
 import pathlib
+import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 
-def bindir():
-    """The newest server that is installed; None: none is."""
+def installed():
+    """The programs of the newest server that the system has; None: it has none."""
     found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[-3]))
     return found[-1].parent if found else None
+
+
+@functools.cache
+def bindir():
+    """The programs that tests use; None: there are none.  YESTER_TEST_PGBIN names a directory with those
+    of another version; what it lacks (there are packages of a server alone) is taken from the system's."""
+    named = os.environ.get("YESTER_TEST_PGBIN")
+    if not named:
+        return installed()
+    both = pathlib.Path(tempfile.mkdtemp(prefix="yester-pgbin-"))
+    atexit.register(shutil.rmtree, both, ignore_errors=True)
+    both.chmod(0o755)
+    for directory in filter(None, (named, installed())):
+        for program in pathlib.Path(directory).iterdir():
+            if not (both / program.name).exists():
+                (both / program.name).symlink_to(program.resolve())
+    return both
+
+
+@functools.cache
+def major(program="postgres"):
+    """The major version of a program: the server's, or say pg_dump's."""
+    said = subprocess.run([bindir() / program, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"\) (\d+)", said)[1])
+
+
+def dumps():
+    """Whether pg_dump is new enough for the server."""
+    return bindir() is not None and major("pg_dump") >= major()
 
 
 def free_port():
