@@ -115,15 +115,34 @@ int s3_is_ours(struct s3 *s3, const char *name, const char *id, bool *out, struc
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
+static int find_exactly(void *context, const char *rest, uint64_t size, struct err *err)
+{
+    (void)size;
+    (void)err;
+    *(bool *)context = *(bool *)context || rest[0] == '\0';
+    return 0;
+}
+
+/* Who may list below the prefix alone is refused a look at what is not there. */
+static int find_listed(struct s3 *s3, const char *name, bool *out, struct err *err)
+{
+    return s3->store.ops->list(&s3->store, name, find_exactly, out, err);
+}
+
 int s3_check_free(struct s3 *s3, const char *name, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
     const struct s3_call call = {.method = "HEAD", .name = name};
+    bool exists = true;
     int r = s3_call(s3, &call, &response, err);
 
-    if (r == 0)
-        return err_set(err, ERR_EXISTS, "%.120s exists already", name);
-    return r == -ERR_NOT_FOUND ? 0 : r;
+    if (r == -ERR_NOT_FOUND)
+        return 0;
+    if (r == -ERR_DENIED) {
+        exists = false;
+        r = find_listed(s3, name, &exists, err);
+    }
+    return r == 0 && exists ? err_set(err, ERR_EXISTS, "%.120s exists already", name) : r;
 }
 
 /* The listing of all claims on a name: how old the others are beside our own. */

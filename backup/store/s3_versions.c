@@ -166,6 +166,8 @@ static int remove_batch(struct s3 *s3, const char *name, size_t *out_count, stru
     int r = find_versions(s3, name, &found, err);
     for (size_t i = found.count; r == 0 && i > 0; i--)
         r = remove_version(s3, name, queries[i - 1], err);
+    if (r == 0 && found.count == 0) /* whether it may be, is the server's to say */
+        r = remove_version(s3, name, "versionId=null", err);
     *out_count = found.count;
     return r;
 }

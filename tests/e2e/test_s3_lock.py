@@ -4,13 +4,16 @@ import datetime
 import hashlib
 import json
 import os
+import pathlib
+import re
 import time
 
 import pytest
 import s3client
 import s3server
+import test_s3_rights
 from chaosproxy import ChaosProxy
-from conftest import Yester, same, unmount
+from conftest import ROOT, Yester, same, unmount
 
 pytestmark = pytest.mark.xdist_group("s3")
 BUCKET = "yester-tests-locked"
@@ -76,7 +79,7 @@ def test_everything_is_locked_but_what_is_there_to_be_removed(y, tree):
     assert kinds >= {"repository", "keys", "data", "meta", "index", "snapshots", "holds", "forgets"}
     assert not kinds & {"claims", "tmp"}  # no versions of these are left either
     assert lasts(dates, 86400, before)
-    assert all(until < time.time() + 86400 + 60 for _, until in dates.values())
+    assert all(until < time.time() + 86400 * 9 / 8 + 60 for _, until in dates.values())
     y.run("prune", "--grace", "0s")
     marks = y.dates("marks/")
     assert marks and all(date == (None, None) for date in marks.values())
@@ -333,3 +336,54 @@ def test_a_replica_has_a_lock_of_its_own(y, tree, replica, way):
         y.run("copy")
     new = at(y, replica)
     assert lasts(referred(new), 2000, before) and all(new[name] > old[name] for name in old)
+
+
+def documented(kind):
+    """Actions of docs/s3.md's table, beside the policies there."""
+    row = re.search(rf"^\| {kind} \|(.*)\|$", (pathlib.Path(ROOT) / "docs/s3.md").read_text(), re.MULTILINE)[1]
+    found = set(re.findall(r"`(s3:\w+)`", row))
+    return found | documented("writing") if kind == "pruning" else found
+
+
+@pytest.fixture
+def other(y):
+    """grant(kind) gives the server's other user what is documented, and returns his environment."""
+    key, secret = y.s3.other
+
+    def grant(kind):
+        statements = json.dumps(test_s3_rights.documented()[kind]).replace("BUCKET", BUCKET).replace("PREFIX", y.prefix)
+        actions = sorted(documented(kind))
+        statements = json.loads(statements) + [{"Effect": "Allow", "Action": actions, "Resource": [
+            f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/{y.prefix}/*"]}]
+        text = {"Version": "2012-10-17",
+                "Statement": [{**s, "Principal": {"AWS": ["arn:aws:iam:::user/s3other"]}} for s in statements]}
+        y.s3.client.call("PUT", "/" + BUCKET, {"policy": ""}, json.dumps(text).encode())
+        return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    yield grant
+    y.s3.client.call("DELETE", "/" + BUCKET, {"policy": ""})
+
+
+def test_the_documented_rights_are_enough_to_write_and_to_renew(y, tree, other):
+    y.lock("400s governance")
+    y.init()
+    env = other("writing")
+    y.backup(tree, env=env)
+    y.lock("2000s governance")
+    before = time.time()
+    y.backup(tree, env=env)
+    # What he has put is his: the bucket's owner may not look at it.
+    client = s3client.Client(y.s3.endpoint, y.s3.region, *y.s3.other)
+    dates = {name: client.locked(BUCKET, f"{y.prefix}/{name}", version) for name, version, kind in y.versions("data/")}
+    assert dates and lasts(dates, 2000, before)
+    assert y.run("--json", "status", "--rights", env=env).json()["pruning"] is False
+
+
+def test_the_documented_rights_are_enough_to_prune(y, tree, other):
+    y.lock("3s governance")
+    y.init()
+    y.run("forget", forgotten(y, tree))
+    env = other("pruning")
+    assert y.run("--json", "status", "--rights", env=env).json()["pruning"] is True
+    prune(y, env=env)
+    time.sleep(4)
+    assert prune(y, env=env)[0]["snapshots"] == 1
