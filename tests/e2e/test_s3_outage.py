@@ -1,6 +1,7 @@
 """The server goes away in the middle of something, and comes back; hosts that share a bucket while one prunes."""
 import os
 import threading
+import time
 
 import pytest
 from chaosproxy import ChaosProxy
@@ -48,6 +49,41 @@ def test_a_server_that_dies_during_a_backup_is_told_and_it_goes_on_later(proxied
     same(tree, y.restored(tree, after))
     assert before in {s["name"] for s in y.snapshots()}
     y.verify()
+
+
+@pytest.mark.parametrize("method, count", [("PUT", 1), ("DELETE", 1), ("DELETE", 3)])
+def test_a_server_that_dies_during_a_prune_is_told_and_the_next_one_goes_on(proxied, work, method, count):
+    """At the COUNT-th request that changes something in this way."""
+    y, proxy = proxied
+    kept, gone = [], []
+    for i in range(4):
+        source = work / f"source{i}"
+        source.mkdir()
+        (source / "noise").write_bytes(os.urandom(300_000))
+        (kept if i % 2 else gone).append((source, y.backup(source)))
+    y.run("forget", *(name for _, name in gone))
+    if method == "DELETE":  # the marks are there, and their grace is over
+        y.run("prune", "--grace", "1s")
+        time.sleep(1.5)
+    first = len(proxy.requests)
+
+    def look(_):
+        asked = [m for m, path, _ in proxy.requests[first:] if m == method and "/tmp/" not in path]
+        proxy.down = proxy.down or len(asked) >= count
+
+    proxy.before = look
+    result = y.run("prune", "--grace", "1s", rc=(0, 1))
+    assert result.rc == 1 and "s3://" in result.errors, repr(result)
+    up(proxy)
+    for source, name in kept:
+        same(source, y.restored(source, name))
+    y.run("prune", "--grace", "1s")
+    time.sleep(1.5)
+    y.run("prune", "--grace", "1s")
+    y.verify()
+    assert y.stored() < 1_000_000
+    for source, name in kept:
+        same(source, y.restored(source, name))
 
 
 def test_a_server_that_dies_under_a_mount_is_an_error_and_no_zeros(proxied, work):

@@ -6,6 +6,7 @@ runs already (the file that s3-ceph.sh start writes).
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -51,6 +52,17 @@ class Server:
 
     def script(self, word):
         subprocess.run(["sh", HERE / f"s3-{self.kind}.sh", word, self.where], check=True, capture_output=True)
+
+    def kill(self):
+        """As the power would: whoever answers is gone without a goodbye.  start() brings it back."""
+        told = subprocess.run(["sh", HERE / f"s3-{self.kind}.sh", "status", self.where], capture_output=True, text=True)
+        for line in told.stdout.splitlines():
+            name, pid = line.split()
+            if name == "radosgw" and pid.isdigit():
+                os.kill(int(pid), signal.SIGKILL)
+
+    def start(self):
+        self.script("start")
 
     def stop(self):
         if self.where:
