@@ -116,6 +116,11 @@ class Yester:
             self.env[name] = ":".join(filter(None, (os.environ.get(name), log)))
 
     @property
+    def notice(self):
+        """Seconds until a mount has noticed a new snapshot: in a bucket it looks every ten."""
+        return 20 if self.s3 else 1.5
+
+    @property
     def location(self):
         return f"s3://{s3server.BUCKET}/{self.prefix}" if self.s3 else str(self.directory)
 

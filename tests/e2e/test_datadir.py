@@ -26,11 +26,13 @@ def keeper(user_yester):
 
 
 @pytest.fixture
-def servers(work):
+def servers(work, keeper):
     made = []
+    keys = {name: value for name, value in keeper.env.items() if name.startswith("AWS_")}  # for a repository in a bucket
 
     def make(name, data=None):
         made.append(Server(work / name, user=NOBODY if os.geteuid() == 0 else None, data=data))
+        made[-1].env.update(keys)
         return made[-1]
 
     yield make

@@ -70,7 +70,7 @@ def test_a_mount_goes_on_through_a_rotation(yester, tree):
         yester.run("key", "rotate")
         (tree / "README").write_bytes(b"of the second epoch\n")
         after = yester.backup(tree)
-        wait_for(lambda: (mount.path / after / "files").exists(), "the new snapshot", 5)
+        wait_for(lambda: (mount.path / after / "files").exists(), "the new snapshot", max(5, yester.notice))
         same_on_mount(tree, mount.tree(after, tree))
 
 

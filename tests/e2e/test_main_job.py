@@ -45,7 +45,7 @@ def test_the_awkward_tree_comes_back_and_a_change_in_it_costs_little(yester, wor
             f.write(b"one change in the middle")
         second = yester.backup(source)
         assert yester.stored() - before < 2 << 20
-        wait_for(mount.tree(second, source).exists, "the new snapshot", 1.5)
+        wait_for(mount.tree(second, source).exists, "the new snapshot", yester.notice)
         same_on_mount(source, mount.tree(second, source))
     changed = yester.run("diff", first, second, rc=1).text
     assert "sizes/repeats" in changed and "sizes/zeros" not in changed and "many" not in changed

@@ -39,9 +39,9 @@ def test_a_snapshot_made_meanwhile_appears_within_a_second(yester, tree):
         assert first in os.listdir(mount.path)
         (tree / "README").write_bytes(b"newer\n")
         second = yester.backup(tree)
-        wait_for(lambda: (mount.path / second / "files").exists(), "the new snapshot", 1.5)
-        wait_for(lambda: second in os.listdir(mount.path), "the new snapshot in the listing", 1.5)
-        wait_for(lambda: (mount.tree("latest", tree) / "README").read_bytes() == b"newer\n", "latest", 1.5)
+        wait_for(lambda: (mount.path / second / "files").exists(), "the new snapshot", yester.notice)
+        wait_for(lambda: second in os.listdir(mount.path), "the new snapshot in the listing", yester.notice)
+        wait_for(lambda: (mount.tree("latest", tree) / "README").read_bytes() == b"newer\n", "latest", yester.notice)
         same_on_mount(tree, mount.tree(second, tree))
 
 
@@ -213,7 +213,7 @@ def test_an_empty_repository_can_be_mounted_and_fills_up(yester, tree):
     with yester.mount() as mount:
         assert "hosts" in os.listdir(mount.path)
         name = yester.backup(tree)
-        wait_for(lambda: name in os.listdir(mount.path), "the first snapshot", 1.5)
+        wait_for(lambda: name in os.listdir(mount.path), "the first snapshot", yester.notice)
         same_on_mount(tree, mount.tree(name, tree))
 
 
