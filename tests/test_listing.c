@@ -29,6 +29,7 @@ static long give_names(char *out, size_t size)
         unsigned number = directory.at++ * 7919U % directory.count;
 
         entry->d_reclen = 64;
+        entry->d_type = number % 3 == 0 ? DT_DIR : DT_REG;
         (void)snprintf(entry->d_name, 40, "name-%010u", number);
         used += 64;
     }
@@ -77,6 +78,29 @@ static void must_give_each_name_once(unsigned count, unsigned times)
     listing_free(listing);
 }
 
+static void directories_are_told_apart_in_the_order_of_names(void **state)
+{
+    struct listing *listing = NULL;
+    const char *name;
+    size_t position = 0;
+    char want[40];
+    struct err err;
+
+    (void)state;
+    directory.count = 100;
+    directory.times = 1;
+    directory.at = 0;
+    assert_true(listing_new(-1, NULL, 0, &listing, &err) == 0);
+    for (unsigned i = 0; i < 100; i += 3) {
+        name = listing_directory(listing, &position);
+        (void)snprintf(want, sizeof(want), "name-%010u", i);
+        assert_non_null(name);
+        assert_string_equal(name, want);
+    }
+    assert_null(listing_directory(listing, &position));
+    listing_free(listing);
+}
+
 static void a_name_that_is_given_twice_comes_once(void **state)
 {
     (void)state;
@@ -108,6 +132,7 @@ static void a_directory_that_breaks_off_is_not_used(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(directories_are_told_apart_in_the_order_of_names),
         cmocka_unit_test(a_name_that_is_given_twice_comes_once),
         cmocka_unit_test(names_beyond_memory_come_in_order_and_once),
         cmocka_unit_test(a_directory_that_breaks_off_is_not_used),

@@ -1,6 +1,8 @@
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "backup/base/buf.h"
@@ -8,6 +10,19 @@
 #include "backup/source/pattern.h"
 #include "backup/source/walk.h"
 #include "tests/harness/cmocka.h"
+
+/* Whoever asks has waited since: scouts are sent wherever the walk goes. */
+int __wrap_getrusage(int who, struct rusage *out);
+
+int __wrap_getrusage(int who, struct rusage *out)
+{
+    static atomic_long waits;
+
+    (void)who;
+    memset(out, 0, sizeof(*out));
+    out->ru_nvcsw = ++waits;
+    return 0;
+}
 
 /* Each test has a directory of its own, and what a walk of it gave, a line an item. */
 struct fixture {
@@ -240,6 +255,20 @@ static void three_thousand_levels_are_walked(void **state)
     assert_true(fixture->troubles == 0 && entered == left && files == 1 && entered == LEVELS + 3);
 }
 
+static void what_scouts_have_seen_before_changes_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct rules rules = {0};
+    char want[16384] = "/ ";
+
+    shell(fixture, "mkdir -p $(seq -f %g/sub 100 199) && "
+                   "touch $(seq -f %g/f 100 199) $(seq -f %g/sub/g 100 199)");
+    for (unsigned i = 100; i < 200; i++)
+        (void)snprintf(want + strlen(want), 64, "/%u/ /%u/f /%u/sub/ /%u/sub/g ", i, i, i, i);
+    assert_string_equal(walk_all(fixture, &rules, (const char *[]){""}, 1), want);
+    assert_true(fixture->troubles == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +283,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_named_below_a_path_is_taken_whatever_leaves_it_out,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(configuration_is_what_its_patterns_name, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_scouts_have_seen_before_changes_nothing, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(three_thousand_levels_are_walked, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

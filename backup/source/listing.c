@@ -15,7 +15,7 @@
 enum { DENTS_SIZE = 64 * 1024, SORT_MEMORY = 8 * 1024 * 1024 };
 
 struct listing {
-    struct buf names;    /* NUL-terminated, one after the other */
+    struct buf names;    /* one after the other: a byte for its type, the name, NUL */
     const char **sorted; /* into names, once all are there */
     size_t count, next;
     struct sorter *sorter; /* instead, when there are too many */
@@ -43,11 +43,11 @@ static int spill_names(struct listing *listing, struct err *err)
     int r = sorter_new(tmp && *tmp ? tmp : "/tmp", SORT_MEMORY, &listing->sorter, err);
 
     for (size_t at = 0; r == 0 && at < listing->names.size;) {
-        const char *name = (const char *)listing->names.data + at;
+        const char *name = (const char *)listing->names.data + at + 1;
         size_t size = strlen(name);
 
         r = sorter_add(listing->sorter, name, size, err);
-        at += size + 1;
+        at += size + 2;
     }
     buf_clear(&listing->names);
     return r;
@@ -60,23 +60,24 @@ static void note_marker(struct names_reader *reader, const char *name)
             reader->listing->markers |= UINT64_C(1) << i;
 }
 
-static int take_name(struct names_reader *reader, const char *name, struct err *err)
+static int take_name(struct names_reader *reader, const struct dirent64 *dent, struct err *err)
 {
     struct listing *listing = reader->listing;
+    const char *name = dent->d_name;
     size_t size = strlen(name);
+    int r;
 
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return 0;
     note_marker(reader, name);
-    if (!listing->sorter && listing->names.size + size + 1 > LISTING_MEMORY) {
-        int r = spill_names(listing, err);
-        if (r < 0)
-            return r;
-    }
+    if (!listing->sorter && listing->names.size + size + 2 > LISTING_MEMORY &&
+        (r = spill_names(listing, err)) < 0)
+        return r;
     if (listing->sorter)
         return sorter_add(listing->sorter, name, size, err);
     listing->count++;
-    return buf_append(&listing->names, name, size + 1, err);
+    r = buf_append(&listing->names, &dent->d_type, 1, err);
+    return r < 0 ? r : buf_append(&listing->names, name, size + 1, err);
 }
 
 /* What getdents64(2) gives has the same layout as glibc's struct dirent64. */
@@ -94,7 +95,7 @@ static int read_names(struct names_reader *reader, int fd, struct err *err)
             return 0;
         for (long at = 0; at < got;) {
             const struct dirent64 *dent = (const struct dirent64 *)(dents + at);
-            int r = take_name(reader, dent->d_name, err);
+            int r = take_name(reader, dent, err);
             if (r < 0)
                 return r;
             at += dent->d_reclen;
@@ -110,8 +111,8 @@ static int sort_names(struct listing *listing, struct err *err)
     if (!listing->sorted)
         return err_set(err, ERR_NOMEM, "no memory for %zu names", listing->count);
 
-    const char *name = (const char *)listing->names.data;
-    for (size_t i = 0; i < listing->count; i++, name += strlen(name) + 1)
+    const char *name = (const char *)listing->names.data + 1;
+    for (size_t i = 0; i < listing->count; i++, name += strlen(name) + 2)
         listing->sorted[i] = name;
     qsort(listing->sorted, listing->count, sizeof(*listing->sorted), compare_names);
     return 0;
@@ -179,6 +180,18 @@ int listing_next(struct listing *listing, const char **out_name, struct err *err
         return r;
     *out_name = (const char *)listing->current.data;
     return 0;
+}
+
+const char *listing_directory(const struct listing *listing, size_t *position)
+{
+    if (listing->sorter)
+        return NULL;
+    while (*position < listing->count) {
+        const char *name = listing->sorted[(*position)++];
+        if ((unsigned char)name[-1] == DT_DIR)
+            return name;
+    }
+    return NULL;
 }
 
 void listing_free(struct listing *listing)

@@ -37,15 +37,16 @@ int walk_set_path(struct walk *walk, size_t size, const char *name, struct err *
     return 0;
 }
 
+enum { OPEN_LEAST = 4, OPEN_MOST = 200 };
+
 /* A quarter of the descriptors, at least a few. */
 static size_t open_max(void)
 {
-    enum { LEAST = 4, MOST = 200 };
     struct rlimit files;
 
-    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / 4 < LEAST)
-        return LEAST;
-    return files.rlim_cur / 4 < MOST ? (size_t)files.rlim_cur / 4 : MOST;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur / 4 < OPEN_LEAST)
+        return OPEN_LEAST;
+    return files.rlim_cur / 4 < OPEN_MOST ? (size_t)files.rlim_cur / 4 : OPEN_MOST;
 }
 
 int walk_new(const struct walk_options *options, struct walk **out, struct err *err)
@@ -56,6 +57,8 @@ int walk_new(const struct walk_options *options, struct walk **out, struct err *
     walk->options = *options;
     walk->path.limit = PATH_LIMIT;
     walk->open_max = open_max();
+    if (walk->open_max == OPEN_MOST) /* none is missed for what scouts hold */
+        walk->scout = scout_new();
     walk->marker_count = rules_markers(options->rules, walk->markers);
 
     int r = pathset_take(&walk->sources, options->paths, options->path_count, err);
@@ -138,8 +141,10 @@ static int give_name(struct walk *walk, const char *name, bool asked, struct wal
         if (!named || (how.partial && !directory))
             return NOT_GIVEN;
     }
-    if (directory)
+    if (directory) {
+        frame->ahead -= frame->ahead > 0;
         return walk_enter(walk, name, &st, &how, out, err);
+    }
     walk_fill(walk, out, &st, WALK_ENTRY, frame->dir);
     return 0;
 }
@@ -193,6 +198,23 @@ static int next_component(struct walk *walk, struct walk_item *out, bool *at_end
     return give_component(walk, name, first, next, out, err);
 }
 
+/* Sends scouts into the directories that come next, but for those that will be left out. */
+static void send_scouts(struct walk *walk, struct frame *frame)
+{
+    const char *name = "";
+    struct err ignored;
+
+    if (!walk->scout || !scout_pays(walk->scout))
+        return;
+    while (frame->ahead < SCOUT_AHEAD &&
+           (name = listing_directory(frame->listing, &frame->scouted))) {
+        frame->ahead++;
+        if (walk_set_path(walk, frame->path_size, name, &ignored) == 0 &&
+            !why_left_out(walk, frame, name, true))
+            scout_send(walk->scout, frame->dir, name);
+    }
+}
+
 static int next_listed(struct walk *walk, struct walk_item *out, bool *at_end, struct err *err)
 {
     struct frame *frame = walk_top(walk);
@@ -201,6 +223,7 @@ static int next_listed(struct walk *walk, struct walk_item *out, bool *at_end, s
     *at_end = frame->dead || !frame->listing;
     if (*at_end)
         return 0;
+    send_scouts(walk, frame);
     int r = listing_next(frame->listing, &name, err);
     *at_end = r == 0 && !name;
     if (r < 0 || *at_end)
@@ -267,6 +290,7 @@ void walk_free(struct walk *walk)
         srcdir_unref(walk->frames[i].dir);
         listing_free(walk->frames[i].listing);
     }
+    scout_free(walk->scout);
     buf_clear(&walk->path);
     free(walk->frames);
     pathset_clear(&walk->sources);

@@ -197,8 +197,11 @@ static int fill_frame(struct walk *walk, struct frame *frame, const struct frame
         walk_leave_out(walk, reason);
         return 0;
     }
+    long waits = scout_waits();
     int r =
         listing_new(frame->dir->fd, walk->markers, walk->marker_count, &frame->listing, &trouble);
+    if (walk->scout)
+        scout_waited(walk->scout, waits);
     if (r < 0)
         *err = trouble;
     else if (r == LISTING_UNREADABLE)

@@ -5,6 +5,7 @@
 #include "backup/base/buf.h"
 #include "backup/source/listing.h"
 #include "backup/source/pathset.h"
+#include "backup/source/scout.h"
 #include "backup/source/srcdir.h"
 #include "backup/source/walk.h"
 
@@ -18,8 +19,9 @@ struct frame {
     size_t first, end; /* partial: the sources below this directory */
     size_t path_size;  /* of the directory in walk->path */
     bool partial, prune;
-    size_t root_size; /* of the source path that it belongs to; 0 above all of them */
-    bool dead;        /* could not be opened again: its rest was reported */
+    size_t root_size;      /* of the source path that it belongs to; 0 above all of them */
+    size_t scouted, ahead; /* a position in the listing; directories sent and not yet reached */
+    bool dead;             /* could not be opened again: its rest was reported */
 };
 
 struct walk {
@@ -32,6 +34,7 @@ struct walk {
     size_t lowest_open, open_max; /* frames below lowest_open are closed */
     struct buf path;              /* of the last item, terminated */
     bool started, leaving;
+    struct scout *scout; /* NULL: descriptors are short, or memory */
 };
 
 /* How a directory is entered: as a partial one with the sources [first, end) below it, or whole. */
