@@ -23,7 +23,7 @@ enum {
     REMOTE_THREADS = 32,
     POOL_DEPTH = 256,
     BACKGROUND_MAX = 64,
-    WATCH_PATIENCE = 5 /* s */
+    THREAD_PATIENCE = 5 /* s */
 };
 
 /* ---- what the kernel is told ------------------------------------------------------------- */
@@ -160,10 +160,11 @@ static int make_tables(struct mount *mount, struct err *err)
     mount->nodes = nodes_new();
     mount->cursors = cursors_new();
     mount->ahead = ahead_new(mount);
+    mount->push = push_new(mount);
     mount->pasts = pasts_new();
     mount->pool = pool_new(threads, POOL_DEPTH);
-    if (!mount->blocks || !mount->nodes || !mount->cursors || !mount->ahead || !mount->pasts ||
-        !mount->pool)
+    if (!mount->blocks || !mount->nodes || !mount->cursors || !mount->ahead || !mount->push ||
+        !mount->pasts || !mount->pool)
         return err_set(err, ERR_NOMEM, "out of memory");
     return 0;
 }
@@ -196,41 +197,55 @@ static void abort_connection(struct mount *mount)
     (void)fclose(file);
 }
 
-/* The watch may be waiting for a lock in the kernel, behind a request that nobody answers any more.
- */
-static void end_watch(struct mount *mount, pthread_t watch)
+/* A thread that tells the kernel something may be waiting for a lock there, behind a request that
+ * nobody answers any more. */
+static void end_thread(struct mount *mount, pthread_t thread)
 {
     struct timespec until;
 
-    atomic_store(&mount->stop, true);
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += WATCH_PATIENCE;
-    if (pthread_timedjoin_np(watch, NULL, &until) == 0)
+    until.tv_sec += THREAD_PATIENCE;
+    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
         return;
     abort_connection(mount);
-    (void)pthread_join(watch, NULL);
+    (void)pthread_join(thread, NULL);
+}
+
+/* All signals are for the threads of the loop. */
+static int start_threads(struct mount *mount, pthread_t *out_watch, pthread_t *out_push)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = push_start(mount->push, out_push);
+    if (failed == 0 && (failed = pthread_create(out_watch, NULL, watch_run, mount)) != 0) {
+        push_stop(mount->push);
+        (void)pthread_join(*out_push, NULL);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
 }
 
 /* Requests are answered until somebody unmounts or a signal comes. */
 static int loop(struct mount *mount, struct err *err)
 {
     struct fuse_loop_config *config = fuse_loop_cfg_create();
-    pthread_t watch;
+    pthread_t watch, push;
 
     if (!config)
         return err_set(err, ERR_NOMEM, "out of memory");
     fuse_loop_cfg_set_clone_fd(config, 1);
     fuse_loop_cfg_set_max_threads(config, LOOP_THREADS);
     fuse_loop_cfg_set_idle_threads(config, LOOP_THREADS);
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&watch, NULL, watch_run, mount);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = start_threads(mount, &watch, &push);
     if (failed == 0) {
         (void)fuse_session_loop_mt(mount->session, config);
         atomic_store(&mount->ending.cancelled, 1);
-        end_watch(mount, watch);
+        atomic_store(&mount->stop, true);
+        push_stop(mount->push);
+        end_thread(mount, watch);
+        end_thread(mount, push);
     }
     fuse_loop_cfg_destroy(config);
     return failed == 0 ? 0 : err_set(err, ERR_NOMEM, "cannot start a thread");
@@ -272,6 +287,7 @@ static void mount_clear(struct mount *mount)
     if (mount->session)
         fuse_session_destroy(mount->session);
     ahead_free(mount->ahead);
+    push_free(mount->push);
     pasts_free(mount->pasts);
     cursors_free(mount->cursors);
     nodes_free(mount->nodes);

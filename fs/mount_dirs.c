@@ -197,6 +197,7 @@ struct listing {
     bool plus;
     char *bytes;
     size_t used, size;
+    size_t files; /* that the kernel knows from here on */
 };
 
 /* Appends a name; false: it does not fit. */
@@ -281,6 +282,10 @@ static int list_entry(struct listing *listing, const struct entry *entry, uint64
     int rc = enter_entry(listing->mount, listing->id, &listing->node, entry, &param, err);
     if (rc == 0)
         *out_fits = append_entered(listing, name, &param, cookie);
+    if (rc == 0 && *out_fits && listing->plus && entry->type == ENTRY_FILE) {
+        push_listed(listing->mount->push, listing->id, param.ino, entry->size);
+        listing->files++;
+    }
     return rc;
 }
 
@@ -311,6 +316,8 @@ static int list_stored(struct listing *listing, uint64_t number, struct err *err
     struct dirref directory;
     int rc = 0;
 
+    if (number == 0)
+        push_listing(mount->push, listing->id);
     if (!take_kept(mount->cursors, listing->id, number, &kept)) {
         rc = mount_directory(mount, listing->id, &listing->node, &directory, err);
         if (rc < 0 || number >= directory.entries)
@@ -367,6 +374,8 @@ static void answer_listing(struct listing *listing, uint64_t number)
         fuse_reply_err(listing->req, mount_errno(listing->mount, listing->id, &err));
     else if (fuse_reply_buf(listing->req, listing->bytes, listing->used) == -ENOENT)
         take_back(listing);
+    else
+        push_shown(listing->mount->push, listing->id, listing->files);
 }
 
 static void list(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset, bool plus)

@@ -13,6 +13,7 @@
  *     mount_past.c       what the nodes of history lead to, kept for a while
  *     mount_read.c       file content
  *     mount_ahead.c      prefetch
+ *     mount_push.c       small files into the kernel's cache before they are asked for
  *     mount_watch.c      new snapshots, invalidation, counters
  *
  * Ownership: struct mount owns what it points to, but for repo, options and session.
@@ -206,12 +207,13 @@ void layout_path(struct mount *mount, uint64_t id, char *out, size_t size);
 
 struct counters {
     atomic_ullong lookups, getattrs, readdirs, reads, opens, xattrs, seeks, others, forgets;
-    atomic_ullong peeked, decoded, prefetched, bytes;
+    atomic_ullong peeked, decoded, prefetched, pushed, bytes;
 };
 
 struct cursors;
 struct ahead;
 struct pasts;
+struct push;
 
 struct mount {
     struct repo *repo;
@@ -222,6 +224,7 @@ struct mount {
     struct shots *shots;
     struct cursors *cursors;
     struct ahead *ahead;
+    struct push *push;
     struct pasts *pasts;
     struct pool *pool;
     struct fuse_session *session;
@@ -306,6 +309,22 @@ void ahead_note(struct ahead *ahead, uint64_t id, uint64_t offset, size_t count,
                 uint64_t file_size);
 /* Bytes at a place were missed: small files lie one behind the other. */
 void ahead_missed(struct ahead *ahead, struct place place, size_t count);
+
+/* ---- mount_push.c ------------------------------------------------------------------------ */
+
+struct push *push_new(struct mount *mount); /* NULL: out of memory */
+void push_free(struct push *push);          /* after its thread */
+/* A directory is listed from its beginning; a file of it is shown. */
+void push_listing(struct push *push, uint64_t directory);
+void push_listed(struct push *push, uint64_t directory, uint64_t id, uint64_t size);
+/* An answer with so many files of it goes out. */
+void push_shown(struct push *push, uint64_t directory, size_t count);
+/* A file is read from its beginning. */
+void push_asked(struct push *push, uint64_t id);
+/* Its thread; what pthread_create() says.  The thread ends some time after push_stop(): it may be
+ * waiting for a page that a reader has locked. */
+int push_start(struct push *push, pthread_t *out);
+void push_stop(struct push *push);
 
 /* ---- mount_watch.c ----------------------------------------------------------------------- */
 

@@ -224,6 +224,8 @@ static void read_stored(struct mount *mount, fuse_req_t req, uint64_t id, uint64
         return;
     }
     size_t size = within(held.entry.size, offset, wanted);
+    if (offset == 0)
+        push_asked(mount->push, id);
     ahead_note(mount->ahead, id, offset, size, held.entry.size);
     rc = gather(mount, &pieces, &held.entry.content, offset, size, true, &err);
     if (rc < 0) {

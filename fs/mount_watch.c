@@ -198,10 +198,11 @@ static void log_counters(struct mount *mount)
              "seek %llu, forget %llu, other %llu",
              c->lookups, c->getattrs, c->readdirs, c->reads, c->opens, c->xattrs, c->seeks,
              c->forgets, c->others);
-    log_info("reads: %llu from the cache, %llu decoded, %llu bytes; %llu prefetches; blocks: %llu "
-             "hits, %llu loads, %zu bytes; directories: %zu",
-             c->peeked, c->decoded, c->bytes, c->prefetched, (unsigned long long)stats.hits,
-             (unsigned long long)stats.loads, stats.bytes, nodes_count(mount->nodes));
+    log_info("reads: %llu from the cache, %llu decoded, %llu bytes; %llu prefetches, %llu "
+             "pushed; blocks: %llu hits, %llu loads, %zu bytes; directories: %zu",
+             c->peeked, c->decoded, c->bytes, c->prefetched, c->pushed,
+             (unsigned long long)stats.hits, (unsigned long long)stats.loads, stats.bytes,
+             nodes_count(mount->nodes));
 }
 
 /* The read-ahead of the kernel: 128 KiB at first, more only by way of sysfs. */
