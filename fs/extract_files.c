@@ -235,10 +235,11 @@ static void submit(struct files *files)
 {
     struct window *window = files->filling;
 
-    end_running(files);
+    /* While others still work on the window before. */
     if (window->count > 0)
         qsort(window->pieces, window->count, sizeof(struct piece), by_place);
     cut_tasks(window);
+    end_running(files);
     atomic_store(&window->next, 0);
     files->running = window;
     files->filling = &files->windows[window == &files->windows[0]];
