@@ -175,8 +175,9 @@ int session_open_secret(struct app *app, struct secret *secret, struct session *
         return r;
     r = session_take_lock(out->repo->store, out->locked == LOCK_ALONE, out->patience_ns, &out->lock,
                           err);
-    /* Whoever held it may have ended the epoch that was the current one. */
-    return r < 0 ? r : repo_refresh_keys(out->repo, err);
+    /* Whoever held it may have ended the epoch that was the current one; in a bucket nobody holds.
+     */
+    return r < 0 || !out->lock ? r : repo_refresh_keys(out->repo, err);
 }
 
 int session_open(struct app *app, enum session_depth depth, struct session *out, struct err *err)
