@@ -196,7 +196,7 @@ static int import_archive(struct import *import, enum archive_kind kind,
     struct gathered done = {.id = *id, .kind = (uint8_t)kind};
     int r = kind == ARCHIVE_INDEX ? read_index(import, id, err) : read_tail(import, id, err);
 
-    if (r == -ERR_NOT_FOUND)
+    if (r == -ERR_NOT_FOUND || (r == -ERR_COLD && kind == ARCHIVE_DATA)) /* perhaps the next time */
         return 0;
     if (r < 0 && !sync_is_damage(r, err))
         return r;

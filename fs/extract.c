@@ -111,6 +111,8 @@ static int open_target(struct extract *x, int *out_fd, struct err *err)
     const char *path = x->options->target;
     const int flags = O_RDONLY | O_DIRECTORY;
 
+    if (!path && x->options->dry_run)
+        return 0;
     if (!path || !*path)
         return err_set(err, ERR_USAGE, "no target directory was given");
     int r = io_openat(AT_FDCWD, path, flags, 0, out_fd, err);
@@ -205,6 +207,13 @@ static int write_all(struct extract *x, int target, struct err *err)
     return r;
 }
 
+static int be_ready(struct extract *x, struct err *err)
+{
+    const struct extract_options *options = x->options;
+
+    return options->ready ? options->ready(options->context, err) : 0;
+}
+
 static int run(struct extract *x, struct err *err)
 {
     CLEANUP(closep) int target = -1;
@@ -216,9 +225,13 @@ static int run(struct extract *x, struct err *err)
         return r;
     if (x->options->dry_run) {
         r = room_count(x, target, err);
+        if (r == 0)
+            r = be_ready(x, err);
         return r < 0 || target < 0 ? r : delete_all(x, target, err);
     }
     r = room_check(x, target, err);
+    if (r == 0)
+        r = be_ready(x, err);
     return r < 0 ? r : write_all(x, target, err);
 }
 
@@ -231,6 +244,9 @@ static int conclude(struct extract *x, int r, struct err *err)
         return err_set(err, ERR_CANCELLED, "interrupted; the same command goes on from here");
     if (r < 0)
         return r;
+    if (atomic_load(&x->stop) == -ERR_COLD)
+        return err_set(err, ERR_COLD,
+                       "what is to be restored is in cold storage, and the rest was not tried");
     if (damaged > 0)
         return err_set(err, ERR_CORRUPT,
                        "%llu could not be read from the repository, %llu could not be written",

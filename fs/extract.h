@@ -25,6 +25,7 @@ struct blocks;
 struct err;
 struct progress;
 struct selection;
+struct thaw;
 
 /* In the target while a restore is under way. */
 #define EXTRACT_MARKER ".yester-restore"
@@ -32,7 +33,7 @@ struct selection;
 enum extract_overwrite { OVERWRITE_IF_CHANGED, OVERWRITE_ALWAYS, OVERWRITE_NEVER };
 
 struct extract_options {
-    const char *target; /* directory, made if absent */
+    const char *target; /* directory, made if absent; with dry_run NULL: one that is not there */
     const char *const
         *paths; /* PATH arguments as written ("config/…", "/…"); none: everything of `types` */
     size_t path_count;
@@ -55,6 +56,10 @@ struct extract_options {
                  const char *text); /* one line for the user: kept, deleted, would write … */
     int (*after_config)(void *context, struct err *err); /* config comes first, and then, when all
                                                             of it is in place, this; else NULL */
+    /* Learns which archives the content that is to be written lies in; and then, before anything is
+     * written, `ready` is called.  NULL: nobody wants to know. */
+    struct thaw *thaw;
+    int (*ready)(void *context, struct err *err);
     void *context;
     struct progress *progress;
 };

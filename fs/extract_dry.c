@@ -2,6 +2,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "backup/archive/thaw.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/io.h"
 #include "backup/base/spill.h"
@@ -60,6 +61,17 @@ static uint64_t room_given_back(struct extract *x, struct dir *dir, const struct
     return there && st.st_nlink == 1 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+static void need_content(struct extract *x, const struct entry *entry)
+{
+    int none = 0;
+    struct err err;
+
+    /* What is damaged is told when it is read. */
+    if (x->options->thaw &&
+        thaw_need_content(x->options->thaw, x->blocks, &entry->content, &err) == -ERR_NOMEM)
+        atomic_compare_exchange_strong(&x->stop, &none, -ERR_NOMEM);
+}
+
 static void count_written(struct extract *x, struct dir *dir, const struct entry *entry, bool over)
 {
     struct extract_result *result = &x->result;
@@ -73,6 +85,7 @@ static void count_written(struct extract *x, struct dir *dir, const struct entry
     if (met_before(x, entry))
         return;
     result->bytes += entry->size;
+    need_content(x, entry);
     uint64_t room = room_of(x, entry);
     uint64_t back = over ? room_given_back(x, dir, entry) : 0;
     if (over && !x->options->in_place && room > x->largest)
@@ -167,7 +180,7 @@ int room_count(struct extract *x, int target, struct err *err)
     x->counted = NULL;
     x->result.room_needed += x->largest;
     x->largest = 0;
-    if (r == 0)
+    if (r == 0 && x->options->target)
         r = target >= 0 ? free_room(x, target, &x->result.room_free, err)
                         : free_room_above(x, &x->result.room_free, err);
     return r;
@@ -180,7 +193,8 @@ int room_check(struct extract *x, int target, struct err *err)
 
     jobs_total(x, &files, &bytes);
     int r = free_room(x, target, &room, err);
-    if (r < 0 || (files < UINT32_MAX && bytes < room && files * ROOM_UNIT * 2 < room - bytes))
+    if (r < 0 || (!x->options->thaw && files < UINT32_MAX && bytes < room &&
+                  files * ROOM_UNIT * 2 < room - bytes))
         return r; /* even if all of it is new */
     r = room_count(x, target, err);
     uint64_t needed = x->result.room_needed;

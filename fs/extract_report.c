@@ -39,7 +39,7 @@ static int display_path(const struct extract *x, const struct dir *dir, const ch
     return r < 0 ? r : buf_append(out, "", 1, err);
 }
 
-/* Nothing more can be written: to go on would only name every file that is left. */
+/* Nothing more can be written, or read: to go on would only name every file that is left. */
 static bool ends_all(const struct err *err)
 {
     return err->cause == ENOSPC || err->cause == EDQUOT || err->cause == EROFS;
@@ -49,7 +49,7 @@ void extract_trouble(struct extract *x, const struct dir *dir, const char *name,
                      enum side side, const struct err *err)
 {
     CLEANUP(buf_clear) struct buf path = {.limit = EXTRACT_PATH_MAX};
-    bool damage = side == SIDE_REPOSITORY || err->code == ERR_CORRUPT;
+    bool damage = err->code != ERR_COLD && (side == SIDE_REPOSITORY || err->code == ERR_CORRUPT);
     int none = 0;
     struct err other;
 
@@ -58,6 +58,8 @@ void extract_trouble(struct extract *x, const struct dir *dir, const char *name,
     extract_add(x, damage ? &x->result.damaged : &x->result.failed, 1);
     if (x->pass == PASS_COUNT && !x->options->dry_run)
         return; /* what is only counted will be met again */
+    if (err->code == ERR_COLD)
+        atomic_compare_exchange_strong(&x->stop, &none, -ERR_COLD);
     if (!damage && ends_all(err))
         atomic_compare_exchange_strong(&x->stop, &none, -ERR_SYSTEM);
     if (x->options->progress)

@@ -138,13 +138,24 @@ static bool is_news(struct mount *mount, uint64_t id)
     return atomic_exchange(&mount->damaged[(mixed >> 32) % count], id) != id;
 }
 
+/* What is in cold storage is told once for each archive, however many files lie in it: its name is
+ * the text. */
+static uint64_t hash_text(const char *text)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325);
+
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
 int mount_errno(struct mount *mount, uint64_t id, const struct err *err)
 {
     char path[1024];
 
     if (err->code == ERR_NOMEM)
         return ENOMEM;
-    if (is_news(mount, id)) {
+    if (is_news(mount, err->code == ERR_COLD ? hash_text(err->text) : id)) {
         layout_path(mount, id, path, sizeof(path));
         log_error("%s/…/%s: %s", mount->directory, path, err->text);
     }

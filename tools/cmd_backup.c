@@ -13,6 +13,7 @@
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/cooling.h"
 #include "tools/locks.h"
 #include "tools/meter.h"
 #include "tools/output.h"
@@ -286,13 +287,21 @@ static int lock(struct run *run, int status)
     return status == 0 ? EXIT_AFTERWARDS : status;
 }
 
-static int copy_to_replicas(struct run *run, int status)
+static int bring_along(struct run *run, int status)
 {
     const struct lock_needs needs = {refers, run};
+    struct repo *repo = run->session.repo;
+    struct err err;
 
-    if (app_flag(run->app, "dry-run") || replicas_update(run->app, &run->session, &needs) == 0)
+    if (app_flag(run->app, "dry-run"))
         return status;
-    return status == 0 ? EXIT_AFTERWARDS : status;
+    bool failed = replicas_update(run->app, &run->session, &needs) > 0;
+    /* What a replica has not yet has to stay readable. */
+    if (!failed && cooling_run(run->app, repo, repo->store, NULL, &err) < 0) {
+        console_say("%s", err.text);
+        failed = true;
+    }
+    return failed && status == 0 ? EXIT_AFTERWARDS : status;
 }
 
 static int back_up(struct run *run, struct err *err)
@@ -333,7 +342,7 @@ static int back_up(struct run *run, struct err *err)
         return r;
     run->took_ns = clock_monotonic_ns() - started;
     int status = lock(run, tell(run, run->took_ns));
-    return copy_to_replicas(run, retain(run, status));
+    return bring_along(run, retain(run, status));
 }
 
 static int run_backup(struct app *app, struct err *err)

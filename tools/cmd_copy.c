@@ -1,7 +1,9 @@
 /* cmd_copy — bring replicas up to date. */
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "tools/command.h"
+#include "tools/cooling.h"
 #include "tools/replicas.h"
 #include "tools/session.h"
 
@@ -28,7 +30,9 @@ static int run(struct app *app, struct err *err)
         return r;
     if (to)
         return replicas_copy(app, &session, NULL, to, NULL, err);
-    return replicas_update(app, &session, NULL) > 0 ? EXIT_REPLICA : 0;
+    if (replicas_update(app, &session, NULL) > 0)
+        return EXIT_REPLICA;
+    return cooling_run(app, session.repo, session.repo->store, NULL, err);
 }
 
 const struct command command_copy = {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
@@ -13,6 +14,7 @@
 #include "catalog/retention.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/cooling.h"
 #include "tools/meter.h"
 #include "tools/output.h"
 #include "tools/session.h"
@@ -165,6 +167,10 @@ static void print_summary(const struct pruning *pruning)
                      output_size(result->moved_bytes, moved));
     if (result->no_room)
         console_say("no room to compact; when what is marked is gone there may be");
+    if (result->cold > 0)
+        console_line("in cold storage, and not compacted: %s of %s",
+                     output_count(result->cold, "archive", objects),
+                     output_size(result->cold_bytes, bytes));
     if (result->stuck > 0)
         console_line("%s needed again, under a mark too old to be taken away: kept, and stored "
                      "again by the next backup that has what is in it",
@@ -194,6 +200,8 @@ static void print_json(const struct pruning *pruning)
         {"compacted", result->compacted},
         {"compacted_bytes", result->compacted_bytes},
         {"moved_bytes", result->moved_bytes},
+        {"cold", result->cold},
+        {"cold_bytes", result->cold_bytes},
     };
     struct json_object *object = json_object_new_object();
     int64_t next;
@@ -317,6 +325,8 @@ static int work(struct pruning *pruning, struct err *err)
         else if (!app->quiet)
             print_summary(pruning);
     }
+    if (r == 0 && app->config.replica_count == 0) /* they come first */
+        r = cooling_run(app, pruning->session.repo, pruning->session.repo->store, NULL, err);
     if (r < 0 && (err->cause == ENOSPC || err->cause == EDQUOT))
         app_hint(app, "what may go could not even be marked; `yester prune --now` frees without "
                       "writing");

@@ -16,6 +16,7 @@
 #include "tools/meter.h"
 #include "tools/output.h"
 #include "tools/session.h"
+#include "tools/thawing.h"
 
 static const struct option_spec options[] = {
     {"target", 0, "DIR", "where to; / is the place it came from"},
@@ -31,6 +32,7 @@ static const struct option_spec options[] = {
     {"before", 0, "TIME", "the newest snapshot not after this time"},
     {"yes", 'y', NULL, "yes, delete on /"},
     DATADIR_OPTIONS,
+    THAWING_OPTIONS,
     OPTION_DRY_RUN,
     {0},
 };
@@ -43,6 +45,7 @@ struct recovery {
     struct progress progress;
     struct extract_options how;
     struct extract_result result;
+    struct thawing thawing;
     const char **includes, **excludes;
     const char *target;
     char *root; /* where it really is */
@@ -51,6 +54,7 @@ struct recovery {
 
 static void recovery_clear(struct recovery *recovery)
 {
+    thawing_clear(&recovery->thawing);
     selection_clear(&recovery->selection);
     session_close(&recovery->session);
     snapshot_path_clear(&recovery->name);
@@ -73,6 +77,13 @@ static void note(void *context, const char *text)
         puts(text);
     else if (!recovery->app->quiet)
         console_line("%s", text);
+}
+
+static int be_ready(void *context, struct err *err)
+{
+    struct recovery *recovery = context;
+
+    return thawing_ready(&recovery->thawing, err);
 }
 
 static int parse_overwrite(const char *text, enum extract_overwrite *out, struct err *err)
@@ -187,6 +198,7 @@ static void print_json(const struct recovery *recovery)
     if (recovery->how.dry_run) {
         json_object_object_add(object, "room_needed", output_json_number(result->room_needed));
         json_object_object_add(object, "room_free", output_json_number(result->room_free));
+        json_object_object_add(object, "cold", thawing_json(&recovery->thawing));
     }
     output_json(object);
 }
@@ -291,8 +303,14 @@ static int work(struct recovery *recovery, struct err *err)
     int64_t started = clock_monotonic_ns();
     int r = meter_start(&recovery->progress, recovery->app->quiet, err);
 
-    if (r < 0)
+    if (r == 0)
+        r = thawing_start(&recovery->thawing, &recovery->session, &recovery->progress, err);
+    recovery->how.thaw = recovery->thawing.thaw;
+    recovery->how.ready = be_ready;
+    if (r < 0) {
+        meter_stop();
         return r;
+    }
     session_follow(&recovery->session, &recovery->progress);
     r = extract_run(recovery->session.blocks, &recovery->selection, &recovery->how,
                     &recovery->result, err);
@@ -357,7 +375,9 @@ static int run(struct app *app, struct err *err)
     if (app_text(app, "data-directory"))
         return datadir_run(app, err);
     signal(SIGPIPE, SIG_IGN);
-    r = snapshot_path_parse(app_argument(app, 0), &recovery.name, err);
+    r = thawing_parse(&recovery.thawing, app, err);
+    if (r == 0)
+        r = snapshot_path_parse(app_argument(app, 0), &recovery.name, err);
     if (r == 0 && is_loading(&recovery))
         return load(&recovery, err);
     recovery.target = app_text(app, "target");

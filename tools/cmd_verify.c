@@ -126,6 +126,7 @@ static void print_json(const struct verify_result *result)
         {"damaged_archives", result->damaged_archives},
         {"hurt_snapshots", result->hurt_snapshots},
         {"hurt_paths", result->hurt_paths},
+        {"cold_archives", result->cold_archives},
     };
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -152,8 +153,12 @@ static void print_summary(const struct check *check, bool data, bool whole, int6
         console_line("%llu blocks decoded, %llu digests compared, %s",
                      (unsigned long long)result->blocks, (unsigned long long)result->chunks,
                      output_size(result->bytes, size));
+    if (result->cold_archives > 0)
+        console_line("%s in cold storage: there, and not read",
+                     output_count(result->cold_archives, "archive", archives));
     if (whole)
-        console_line("no damage found");
+        console_line("no damage found%s",
+                     result->cold_archives > 0 ? " in what could be read" : "");
 }
 
 /* A state that is whole, but older than one that this host has seen, is damage as well. */

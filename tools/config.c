@@ -69,6 +69,8 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_S3_CONNECTIONS] = {"s3", "connections", SETTING_SIZE, NULL, NULL, "32"},
     [SET_S3_PATIENCE] = {"s3", "patience", SETTING_SIZE, NULL, NULL, "300"},
     [SET_S3_LOCK] = {"s3", "lock", SETTING_LIST, NULL, NULL, NULL},
+    [SET_S3_STORAGE_CLASS] = {"s3", "storage_class", SETTING_TEXT, NULL, NULL, NULL},
+    [SET_S3_COLD_AFTER] = {"s3", "cold_after", SETTING_TIME, NULL, NULL, "0"},
     [SET_S3_REGIONS] = {"s3", "regions", SETTING_LIST, NULL, NULL, NULL},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
     [SET_MOUNT_REFRESH] = {"mount", "refresh", SETTING_SIZE, "refresh", NULL, "10"},
@@ -105,6 +107,10 @@ int config_parse_time(const char *text, uint64_t *out, struct err *err)
     unsigned long long value = strtoull(text, &end, 10);
     const char *unit = *end ? strchr(units, *end) : NULL;
 
+    if (strcmp(text, "0") == 0) {
+        *out = 0;
+        return 0;
+    }
     if (text[0] < '0' || text[0] > '9' || !unit || end[1] || value > most ||
         value * seconds[unit - units] > most)
         return err_set(err, ERR_USAGE, "\"%.60s\" is no time, such as 48h", text);

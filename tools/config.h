@@ -58,6 +58,8 @@ enum setting_id {
     SET_S3_CONNECTIONS,
     SET_S3_PATIENCE,
     SET_S3_LOCK,
+    SET_S3_STORAGE_CLASS,
+    SET_S3_COLD_AFTER,
     SET_S3_REGIONS,
     SET_RESTORE_KEEP,
     SET_MOUNT_REFRESH,
@@ -93,7 +95,7 @@ struct setting {
 };
 
 /* How many settings of [s3] a replica may have of its own: the first ones. */
-enum { REPLICAS_MAX = 16, REPLICA_SETTINGS = SET_S3_LOCK - SET_S3_ENDPOINT + 1 };
+enum { REPLICAS_MAX = 16, REPLICA_SETTINGS = SET_S3_COLD_AFTER - SET_S3_ENDPOINT + 1 };
 
 /* A second repository that backups are copied to. */
 struct config_replica {
@@ -146,6 +148,6 @@ int config_assign(struct setting *setting, const struct setting_spec *spec, cons
 /* Reads a file's settings into those that have no better origin. */
 int config_read_file(struct config *config, const char *name, struct err *err);
 /* "1", "64K", "256M", "2G", with or without "iB". */
-/* "48h": nanoseconds. */
+/* "48h", "0": nanoseconds. */
 int config_parse_time(const char *text, uint64_t *out, struct err *err);
 int config_parse_size(const char *text, uint64_t *out, struct err *err);

@@ -8,6 +8,7 @@
 #include "backup/store/local.h"
 #include "backup/store/s3.h"
 #include "tools/config.h"
+#include "tools/cooling.h"
 
 enum { CONNECTIONS_MAX = 256, PATIENCE_MAX = 24 * 3600 };
 
@@ -75,11 +76,15 @@ static int open_s3(const struct config *config, const struct config_replica *rep
         .region = text_of(config, replica, SET_S3_REGION),
         .profile = text_of(config, replica, SET_S3_PROFILE),
         .ca_file = text_of(config, replica, SET_S3_CA_FILE),
+        .data_class = cooling_at_once(config, replica),
         .allowed = (const char *const *)regions->at,
         .allowed_count = regions->count,
     };
     uint64_t connections = 0, patience = 0;
     int r = find_style(style ? style : "auto", &options.style, err);
+
+    if (r == 0)
+        r = cooling_check(config, replica, err);
 
     /* The environment's keys are the repository's, not those of a replica with its own profile. */
     options.profile_first = replica && replica->own[SET_S3_PROFILE - SET_S3_ENDPOINT].line > 0;

@@ -97,6 +97,8 @@ static int take_long(struct options *options, int count, const char *const *argv
         return add_value(options, spec, NULL, err);
     if (equals)
         return add_value(options, spec, equals + 1, err);
+    if (spec->argument[0] == '[')
+        return add_value(options, spec, NULL, err);
     if (*at + 1 >= count)
         return err_set(err, ERR_USAGE, "--%s needs a value: %s", spec->name, spec->argument);
     return add_value(options, spec, argv[++*at], err);
@@ -201,7 +203,7 @@ void options_print(const struct option_spec *table)
 {
     for (const struct option_spec *spec = table; spec->name; spec++) {
         char left[64];
-        const char *space = spec->argument ? " " : "";
+        const char *space = spec->argument && spec->argument[0] != '[' ? " " : "";
         const char *argument = spec->argument ? spec->argument : "";
         int width;
 

@@ -24,7 +24,7 @@ enum { OPTION_TABLES_MAX = 2 };
 struct option_spec {
     const char *name;     /* without its dashes; NULL ends a table */
     char letter;          /* 0: it has none */
-    const char *argument; /* NULL: a flag; else what --help calls it */
+    const char *argument; /* NULL: a flag; else what --help calls it; "[=X]": may be left out */
     const char *help;
 };
 

@@ -12,6 +12,7 @@
 #include "catalog/catalog.h"
 #include "tools/command.h"
 #include "tools/console.h"
+#include "tools/cooling.h"
 #include "tools/meter.h"
 #include "tools/output.h"
 #include "tools/relock.h"
@@ -103,6 +104,9 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     r = replicate_run(&how, &result, err);
     session_follow(session, NULL);
     meter_stop();
+    if (r == -ERR_COLD)
+        app_hint(app,
+                 "thaw them at the server; with cold_after = 7d in [s3] a replica has them first");
     if (r < 0)
         return r;
     tell(app, location, &result);
@@ -115,7 +119,7 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     if (result.troubles > 0)
         return err_set(err, ERR_CORRUPT, "objects that could not be copied to %s: %llu", location,
                        (unsigned long long)result.troubles);
-    return 0;
+    return store ? cooling_run(app, session->repo, store, replica, err) : 0;
 }
 
 unsigned replicas_update(struct app *app, struct session *session, const struct lock_needs *needs)

@@ -34,6 +34,10 @@ static void hint_by_kind(struct app *app, const struct err *err)
         app_hint(app, "see `yester --help`");
     else if (err->code == ERR_CORRUPT)
         app_hint(app, "`yester verify --data` lists all that is damaged, and who needs it");
+    else if (err->code == ERR_COLD)
+        app_hint(app,
+                 "`yester restore SNAP [PATH] --target DIR --dry-run` says what has to be thawed, "
+                 "and how long that takes; --thaw asks for it");
     else if (err->cause == ENOSPC || err->cause == EDQUOT)
         app_hint(app, "nothing that was stored is lost; make room and run it again");
 }

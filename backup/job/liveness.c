@@ -22,6 +22,7 @@ struct live_archive {
     size_t words;
     uint64_t stored; /* bytes of the blocks whose bits are set */
     bool whole;      /* it could not be opened to tell */
+    bool cold;       /* … since it is in cold storage */
     bool named;
 };
 
@@ -104,6 +105,11 @@ bool liveness_names(const struct liveness *live, uint32_t archive)
     return archive < live->archive_room && live->archives[archive].named;
 }
 
+bool liveness_is_cold(const struct liveness *live, uint32_t archive)
+{
+    return archive < live->archive_room && live->archives[archive].cold;
+}
+
 /* ---- what is needed ---------------------------------------------------------------------- */
 
 static int make_room(struct liveness *live, uint32_t archive, struct err *err)
@@ -135,8 +141,9 @@ static int open_archive(struct liveness *live, uint32_t archive, const struct re
         return 0;
     let_reader_go(live);
     int r = blocks_acquire(live->blocks, archive, &reader, err);
-    if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND) {
+    if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND || r == -ERR_COLD) {
         live->archives[archive].whole = true;
+        live->archives[archive].cold = r == -ERR_COLD;
         return 0;
     }
     if (r < 0)
@@ -216,7 +223,7 @@ static int need(struct liveness *live, struct place place, uint64_t length, stru
         struct place at;
 
         r = blocks_where(live->blocks, place, length, &at, &some, err);
-        if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND)
+        if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND || r == -ERR_COLD)
             return need_anywhere(live, place, err);
         if (r == 0)
             r = need_here(live, at, some, err);

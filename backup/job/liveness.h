@@ -10,8 +10,8 @@
  *     liveness_has(live, archive)
  *
  * What was moved (archive/remap.h, refreshed by the caller) is needed where it lies now; the
- * archive that its place names is only named.  A data archive that cannot be opened counts as
- * needed in whole.
+ * archive that its place names is only named.  A data archive that cannot be opened (it is damaged,
+ * or in cold storage) counts as needed in whole.
  *
  * Ownership: borrows blocks, whose watch it has while it walks, and `beyond`.
  * Threads:   one.
@@ -43,5 +43,7 @@ bool liveness_has(const struct liveness *live, uint32_t archive);
 bool liveness_has_block(const struct liveness *live, uint32_t archive, size_t number);
 /* How much its needed blocks take in the object; UINT64_MAX where all of it is needed. */
 uint64_t liveness_stored(const struct liveness *live, uint32_t archive);
+/* Whether it is needed, and in cold storage, so that nobody knows how much of it. */
+bool liveness_is_cold(const struct liveness *live, uint32_t archive);
 /* Whether a place in it is named, wherever that lies now. */
 bool liveness_names(const struct liveness *live, uint32_t archive);

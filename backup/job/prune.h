@@ -65,6 +65,8 @@ struct prune_result {
     uint64_t locked_snapshots;               /* … with their roots, and so all that they need */
     int64_t locked_first_ns, locked_last_ns; /* until when the first of them is, and the last */
     int64_t locked_ns;                       /* … and the one that was told last */
+    uint64_t cold, cold_bytes; /* needed archives in cold storage: not compacted, whatever is dead
+                                   in them */
     uint64_t objects, bytes;                 /* archives and index archives that there were */
     int64_t next_ns; /* how long until the first of what waits may go; -1: nothing waits */
 };

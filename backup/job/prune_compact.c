@@ -155,15 +155,16 @@ static int consider(struct batch *batch, uint32_t archive, struct err *err)
     int r = blocks_acquire(blocks, archive, &reader, err);
 
     if (r < 0)
-        return r == -ERR_CORRUPT || r == -ERR_NOT_FOUND ? 0 : r;
+        return r == -ERR_CORRUPT || r == -ERR_NOT_FOUND || r == -ERR_COLD ? 0 : r;
     bool wanted = is_wanted(prune, archive, reader, &needed);
     if (wanted && !prune->options->dry_run)
         r = move_one(batch, archive, reader, err);
     blocks_release(blocks, archive, reader);
-    if (r == -ERR_CORRUPT)
+    bool stays = r == -ERR_CORRUPT || r == -ERR_COLD;
+    if (stays)
         log_warn("not compacted: %s", err->text);
     if (r < 0 || !wanted)
-        return r == -ERR_CORRUPT ? 0 : r;
+        return stays ? 0 : r;
     batch->moved[batch->count++] = archive;
     batch->bytes += needed;
     return 0;
@@ -237,6 +238,17 @@ static int compact_kind(struct prune *prune, enum archive_kind kind, uint32_t *n
     return r < 0 ? r : finish(&batch, err);
 }
 
+/* To move what is needed would take a thaw; so it stays, and is told. */
+static void count_cold(struct prune *prune)
+{
+    for (uint32_t i = 0; i < prune->object_room; i++) {
+        if (!liveness_is_cold(prune->kept, i) && !liveness_is_cold(prune->graced, i))
+            continue;
+        prune->result->cold++;
+        prune->result->cold_bytes += prune_object(prune, i)->size;
+    }
+}
+
 /* A disk that is full is no failure: what was freed is freed. */
 int prune_compact(struct prune *prune, struct err *err)
 {
@@ -244,6 +256,9 @@ int prune_compact(struct prune *prune, struct err *err)
     int r = 0;
 
     bool wanted = prune->options->compact_percent > 0 || prune->options->reseal;
+
+    if (wanted)
+        count_cold(prune);
 
     for (size_t i = 0; i < 2 && wanted; i++)
         for (uint32_t next = 0; r == 0 && next < prune->object_room;)

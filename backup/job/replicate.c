@@ -156,6 +156,14 @@ static void count(struct replicate *run, const struct job *job)
     pthread_mutex_unlock(&run->lock);
 }
 
+static void count_cold(struct replicate *run, const struct job *job)
+{
+    pthread_mutex_lock(&run->lock);
+    run->result->cold++;
+    run->result->cold_bytes += job->size;
+    pthread_mutex_unlock(&run->lock);
+}
+
 static void note_failure(struct replicate *run, int result, const struct err *err)
 {
     pthread_mutex_lock(&run->lock);
@@ -180,6 +188,8 @@ static void copy_one(void *argument)
             count(run, job);
         else if (r == -ERR_CORRUPT)
             tell(run, job->name, &err);
+        else if (r == -ERR_COLD)
+            count_cold(run, job);
         else if (r != -ERR_NOT_FOUND || job->class->kind != ARCHIVE_WAL)
             note_failure(run, r, &err);
     }
@@ -246,6 +256,7 @@ static int copy_content(struct replicate *run, struct err *err)
 
     for (unsigned pass = 0; r == 0 && pass < PASSES_MAX; pass++) {
         run->gone = 0;
+        run->result->cold = run->result->cold_bytes = 0;
         r = copy_classes(run, content, sizeof(content) / sizeof(content[0]), err);
         if (r < 0 || run->gone == 0 || run->options->dry_run)
             return r;
@@ -311,6 +322,18 @@ static int copy_roots(struct replicate *run, const struct roots *roots, struct e
     return settle(run, r, err);
 }
 
+/* A snapshot is there when all of it is. */
+static int check_cold(const struct replicate *run, struct err *err)
+{
+    if (run->result->cold == 0)
+        return 0;
+    return err_set(
+        err, ERR_COLD,
+        "%llu archives (%llu MiB) are in cold storage here and not yet in the replica, so "
+        "no snapshot was copied",
+        (unsigned long long)run->result->cold, (unsigned long long)(run->result->cold_bytes >> 20));
+}
+
 static int copy_all(struct replicate *run, struct err *err)
 {
     CLEANUP(roots_clear) struct roots roots = {.run = run};
@@ -328,6 +351,8 @@ static int copy_all(struct replicate *run, struct err *err)
         r = settle(run, r, err);
     if (r == 0)
         r = copy_content(run, err);
+    if (r == 0)
+        r = check_cold(run, err);
     return r == 0 ? copy_roots(run, &roots, err) : r;
 }
 

@@ -13,7 +13,8 @@
  * Ownership: borrows everything.
  * Threads:   called by one; runs its own.
  * Errors:    ERR_EXISTS: another repository is there.  Store errors of either side end it.  Damage
- * is told by object, counted, and not copied.
+ * is told by object, counted, and not copied.  ERR_COLD: all is copied but what is in cold storage
+ * here, and no snapshots.
  */
 #pragma once
 
@@ -41,6 +42,7 @@ struct replicate_result {
     uint64_t objects, bytes; /* copied; with dry_run those that would be */
     uint64_t snapshots;      /* of them roots */
     uint64_t troubles;
+    uint64_t cold, cold_bytes; /* cannot be read here before they are thawed */
 };
 
 int replicate_run(const struct replicate_options *options, struct replicate_result *out,

@@ -84,6 +84,20 @@ void verify_damaged(struct verify *verify, uint32_t archive, const struct err *w
     pthread_mutex_unlock(&verify->lock);
 }
 
+void verify_cold(struct verify *verify, uint32_t archive)
+{
+    struct err err;
+
+    pthread_mutex_lock(&verify->lock);
+    if (make_room(verify, archive, &err) < 0) {
+        verify->failure = err;
+    } else if (!(verify->marks[archive] & MARK_COLD)) {
+        verify->marks[archive] |= MARK_COLD;
+        verify->result->cold_archives++;
+    }
+    pthread_mutex_unlock(&verify->lock);
+}
+
 void verify_whole(struct verify *verify, uint32_t archive)
 {
     pthread_mutex_lock(&verify->lock);

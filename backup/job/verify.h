@@ -40,6 +40,7 @@ struct verify_options {
 struct verify_result {
     uint64_t snapshots, archives, blocks, chunks, entries, bytes;
     uint64_t damaged_archives, hurt_snapshots, hurt_paths;
+    uint64_t cold_archives; /* in cold storage: that they are there is all that was checked */
 };
 
 int verify_run(struct blocks *blocks, const struct verify_options *options,

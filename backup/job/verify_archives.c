@@ -251,8 +251,16 @@ static int check_rest(struct verify *verify, uint32_t archive, const struct read
 static int check_archive(struct verify *verify, uint32_t archive, bool decode, struct err *err)
 {
     CLEANUP(decoding_clear) struct decoding decoding = {.verify = verify, .archive = archive};
-    int r = blocks_acquire(verify->blocks, archive, &decoding.reader, err);
+    int r = verify_marks(verify, archive) & MARK_COLD
+                ? 0
+                : blocks_acquire(verify->blocks, archive, &decoding.reader, err);
 
+    if (r == -ERR_COLD)
+        verify_cold(verify, archive);
+    if (verify_marks(verify, archive) & MARK_COLD) {
+        decoding.reader = NULL;
+        return 0;
+    }
     if (r < 0) {
         struct err ignored;
 

@@ -29,6 +29,7 @@ enum archive_mark {
     MARK_NEEDED = 4, /* a snapshot that is checked refers to it */
     MARK_CLOSED = 8, /* it cannot be opened at all */
     MARK_CHECKED = 16,
+    MARK_COLD = 32, /* it is in cold storage */
 };
 
 enum { VERIFY_TABLES = 4 };
@@ -66,6 +67,8 @@ int verify_mark(struct verify *verify, uint32_t archive, uint8_t mark, struct er
 uint8_t verify_marks(struct verify *verify, uint32_t archive);
 /* Tells of a damaged archive, once. */
 void verify_damaged(struct verify *verify, uint32_t archive, const struct err *why);
+/* Counts an archive that cannot be read before it is thawed, once. */
+void verify_cold(struct verify *verify, uint32_t archive);
 /* Tells that all of an archive was read, unless something in it was bad. */
 void verify_whole(struct verify *verify, uint32_t archive);
 bool verify_stopped(struct verify *verify);

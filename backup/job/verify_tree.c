@@ -34,9 +34,13 @@ int verify_reader(struct verify *verify, uint32_t archive, const struct reader *
     verify_release(verify);
     if (verify_marks(verify, archive) & MARK_CLOSED)
         return err_set(err, ERR_CORRUPT, "its archive cannot be opened");
+    if (verify_marks(verify, archive) & MARK_COLD)
+        return err_set(err, ERR_COLD, "its archive is in cold storage");
     int r = verify_mark(verify, archive, MARK_NEEDED, err);
     if (r == 0)
         r = blocks_acquire(verify->blocks, archive, &reader, err);
+    if (r == -ERR_COLD && idtable_kind(verify->repo->ids, archive) == ARCHIVE_DATA)
+        verify_cold(verify, archive);
     if (r < 0)
         return r;
     verify->reader = *out = reader;
@@ -54,7 +58,8 @@ static bool is_bad(struct verify *verify, uint32_t archive, size_t number)
     return bad;
 }
 
-/* `length` bytes lie together in blocks that are there, and of which none is known to be bad. */
+/* `length` bytes lie together in blocks that are there, and of which none is known to be bad.  In
+ * cold storage that the archive is there is all that can be known. */
 static int check_piece(struct verify *verify, struct place place, uint64_t length, struct err *err)
 {
     const struct reader *reader;
@@ -64,7 +69,7 @@ static int check_piece(struct verify *verify, struct place place, uint64_t lengt
     int r = verify_reader(verify, place.archive, &reader, err);
 
     if (r < 0)
-        return r;
+        return r == -ERR_COLD ? 0 : r;
     if (end > reader_raw_end(reader))
         return err_set(err, ERR_CORRUPT, "an extent ends behind its archive");
     r = reader_find(reader, (uint32_t)at, &number, err);
@@ -93,7 +98,7 @@ static int check_extent(struct verify *verify, const struct extent *extent, stru
         if (r == 0)
             r = check_piece(verify, at, some, err);
     }
-    return r;
+    return r == -ERR_COLD ? 0 : r; /* moved, and to where nobody can look */
 }
 
 static int check_content(struct verify *verify, const struct content *content, struct err *err)
@@ -129,7 +134,7 @@ static int check_entry(struct verify *verify, const struct entry *entry, struct 
         r = check_content(verify, &entry->content, err);
     if (r == 0 && entry->type == ENTRY_FILE && entry->size > 0 && verify->options->data)
         r = verify_digest(verify, entry, err);
-    return r;
+    return r == -ERR_COLD ? 0 : r;
 }
 
 /* ---- directories ------------------------------------------------------------------------- */

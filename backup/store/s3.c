@@ -48,6 +48,7 @@ static const struct store_ops ops = {
     .retained = s3_retained,
     .retain = s3_retain,
     .follow = follow,
+    .cold = &s3_cold_ops,
 };
 
 static void close_store(struct store *store)
@@ -63,6 +64,7 @@ static void close_store(struct store *store)
     free(s3->base);
     free(s3->region);
     free(s3->sigv4);
+    free(s3->data_class);
     free(s3->store.location);
     free(s3);
 }
@@ -122,6 +124,8 @@ int s3_store_open(const char *location, const struct s3_options *options, struct
     if (r == 0)
         r = s3_locate(s3, location, options, err);
     if (r == 0)
+        r = s3_set_class(s3, options->data_class, err);
+    if (r == 0)
         r = s3_credentials_new(options->profile, options->profile_first, s3->region,
                                options->ca_file, &s3->credentials, err);
     if (r == 0)
@@ -169,12 +173,13 @@ static int make_query(const char *token, const char *prefix, struct buf *out, st
     return r < 0 ? r : buf_append(out, "", 1, err);
 }
 
-static int list_page(struct s3 *s3, struct listing *listing, struct s3_page *page, struct err *err)
+static int list_page(struct s3 *s3, const char *prefix, s3_page_fn *take, void *context,
+                     struct s3_page *page, struct err *err)
 {
     CLEANUP(buf_clear) struct buf query = {.limit = S3_URL_SIZE};
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
     char before[S3_TEXT_MAX];
-    int r = make_query(page->token, listing->whole, &query, err);
+    int r = make_query(page->token, prefix, &query, err);
 
     if (r < 0)
         return r;
@@ -183,10 +188,28 @@ static int list_page(struct s3 *s3, struct listing *listing, struct s3_page *pag
     r = s3_call(s3, &call, &response, err);
     if (r < 0)
         return r;
-    r = s3_xml_list(&response.body, give, listing, page, err);
+    r = take(context, &response, page, err);
     if (r == 0 && page->truncated && strcmp(before, page->token) == 0)
         r = err_set(err, ERR_REMOTE, "the server's listing does not go on");
     return r;
+}
+
+int s3_list_pages(struct s3 *s3, const char *prefix, s3_page_fn *take, void *context,
+                  struct err *err)
+{
+    struct s3_page page = {.truncated = true};
+    int r = 0;
+
+    for (size_t pages = 0; r == 0 && page.truncated; pages++)
+        r = pages < PAGES_MAX ? list_page(s3, prefix, take, context, &page, err)
+                              : err_set(err, ERR_REMOTE, "the server's listing has no end");
+    return r;
+}
+
+static int take_page(void *context, const struct http_response *response, struct s3_page *page,
+                     struct err *err)
+{
+    return s3_xml_list(&response->body, give, context, page, err);
 }
 
 static int list(struct store *store, const char *prefix, store_list_fn *each, void *context,
@@ -194,15 +217,10 @@ static int list(struct store *store, const char *prefix, store_list_fn *each, vo
 {
     struct s3 *s3 = (struct s3 *)store;
     struct listing listing = {.prefix = prefix, .each = each, .context = context};
-    struct s3_page page = {.truncated = true};
-    int r = 0;
 
     (void)snprintf(listing.whole, sizeof(listing.whole), "%s%s", s3->prefix, prefix);
     listing.skip = strlen(listing.whole);
-    for (size_t pages = 0; r == 0 && page.truncated; pages++)
-        r = pages < PAGES_MAX ? list_page(s3, &listing, &page, err)
-                              : err_set(err, ERR_REMOTE, "the server's listing has no end");
-    return r;
+    return s3_list_pages(s3, listing.whole, take_page, &listing, err);
 }
 
 static int remove_object(struct store *store, const char *name, struct err *err)

@@ -35,7 +35,8 @@ struct s3_options {
     /* Regions that a bucket may be in; 0: in any. */
     const char *const *allowed;
     size_t allowed_count;
-    enum s3_style style; /* auto: path with an endpoint, else host */
+    const char *data_class; /* storage class of what is put below data/; NULL: the bucket's own */
+    enum s3_style style;    /* auto: path with an endpoint, else host */
     unsigned connections;
     int64_t patience_ns;  /* how long a request is tried again */
     int64_t retention_ns; /* how long what is put is locked; 0: not at all */

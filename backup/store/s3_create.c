@@ -71,6 +71,7 @@ static int put(struct s3 *s3, const char *name, const char *id, const void *byte
     if (fresh)
         s3_add_header(&call, only_new);
     s3_add_header(&call, id_header);
+    s3_add_header(&call, s3_class_header(s3, name));
     int r = s3_add_retention(s3, &lock, &call, err);
     if (r == 0)
         r = s3_add_checksum(s3, &lock, &call, err);

@@ -4,7 +4,7 @@
  * s3.c opens, lists and removes; s3_request.c sends and judges; s3_location.c makes addresses;
  * s3_region.c pins to regions; s3_read.c reads; s3_put.c writes, s3_parts.c what is large;
  * s3_create.c sees to it that nothing is overwritten; s3_retention.c that nothing is removed;
- * s3_versions.c knows what is hidden.
+ * s3_versions.c knows what is hidden; s3_cold.c knows of storage classes.
  */
 #pragma once
 
@@ -19,9 +19,11 @@
 #include "backup/store/store.h"
 
 struct err;
+struct cold_ops;
 struct pool;
 struct s3_credentials;
 struct s3_options;
+struct s3_page;
 
 enum {
     S3_URL_SIZE = 8192,
@@ -50,6 +52,7 @@ struct s3 {
     char *region;
     char *sigv4;
     bool compliance; /* of store.retention_ns */
+    char *data_class; /* the header that puts data into a storage class; NULL: none */
 
     pthread_mutex_t lock; /* guards what follows */
     enum s3_refusal refusal;
@@ -91,6 +94,20 @@ int s3_locate(struct s3 *s3, const char *location, const struct s3_options *opti
 int s3_check_region(struct s3 *s3, const struct s3_options *options, struct err *err);
 /* Appends `text`, escaped as in a query. */
 int s3_escape(struct buf *out, const char *text, struct err *err);
+
+/* Each page of the listing of keys that begin with `prefix`: `take` reads it, and says in *page how
+ * it goes on. */
+typedef int s3_page_fn(void *context, const struct http_response *response, struct s3_page *page,
+                       struct err *err);
+int s3_list_pages(struct s3 *s3, const char *prefix, s3_page_fn *take, void *context,
+                  struct err *err);
+/* "Sun, 06 Nov 1994 08:49:37 GMT" of such a header. */
+bool s3_date(const struct http_response *response, const char *header, int64_t *out_ns);
+
+/* What puts a new object of that name into a storage class; NULL: nothing. */
+const char *s3_class_header(const struct s3 *s3, const char *name);
+int s3_set_class(struct s3 *s3, const char *data_class, struct err *err);
+extern const struct cold_ops s3_cold_ops;
 
 int s3_open_object(struct store *store, const char *name, struct store_object **out,
                    struct err *err);

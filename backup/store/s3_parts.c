@@ -113,7 +113,7 @@ int s3_upload_begin(struct s3 *s3, const char *name, const char *id, struct s3_u
                            .name = name,
                            .query = "uploads=",
                            .may_fail_late = true,
-                           .headers = {id_header}};
+                           .headers = {id_header, s3_class_header(s3, name)}};
 
     if (!upload)
         return err_set(err, ERR_NOMEM, "no memory for an upload");

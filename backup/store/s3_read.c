@@ -110,20 +110,28 @@ int s3_open_object(struct store *store, const char *name, struct store_object **
     return 0;
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT"; a server that does not say is as one that does not know. */
+bool s3_date(const struct http_response *response, const char *header, int64_t *out_ns)
+{
+    struct tm tm = {0};
+    char text[80];
+
+    if (!http_header(response, header, text, sizeof(text)) ||
+        !strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        return false;
+    *out_ns = (int64_t)timegm(&tm) * NS_PER_SECOND;
+    return true;
+}
+
+/* A server that does not say is as one that does not know. */
 int s3_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
     const struct s3_call call = {.method = "HEAD", .name = name};
-    struct tm tm = {0};
-    char text[80];
     int r = s3_call((struct s3 *)store, &call, &response, err);
 
     if (r < 0)
         return err_context(err, "%.90s", name);
-    if (http_header(&response, "last-modified", text, sizeof(text)) &&
-        strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm))
-        *out_ns = (int64_t)timegm(&tm) * NS_PER_SECOND;
+    (void)s3_date(&response, "last-modified", out_ns);
     return 0;
 }
 

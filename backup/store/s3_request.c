@@ -41,6 +41,8 @@ static const char *const again_codes[] = {"RequestTimeout",
                                           "ThrottlingException",
                                           "RequestLimitExceeded",
                                           NULL};
+/* … and what no waiting helps, whatever the status. */
+static const char *const final_codes[] = {"GlacierExpeditedRetrievalNotAvailable", NULL};
 static const char *const expired_codes[] = {"ExpiredToken",       "ExpiredTokenException",
                                             "InvalidToken",       "TokenRefreshRequired",
                                             "InvalidAccessKeyId", NULL};
@@ -59,7 +61,8 @@ static const struct {
     {"IllegalLocationConstraintException", "the bucket is in another region"},
     {"NoSuchBucket", "make the bucket first"},
     {"ExpiredToken", "the session has ended: renew the credentials"},
-    {"InvalidObjectState", "the object is in cold storage, and has to be thawed first"},
+    {"InvalidStorageClass", "the server does not have that storage_class"},
+    {"GlacierExpeditedRetrievalNotAvailable", "there is no room for haste now: --thaw=standard"},
 };
 
 static bool is_one_of(const char *code, const char *const *codes)
@@ -87,6 +90,8 @@ static enum err_code code_of(const struct sending *sending)
         return ERR_NO_REPOSITORY;
     if (strcmp(code, "QuotaExceeded") == 0 || status == 507)
         return ERR_SYSTEM;
+    if (strcmp(code, "InvalidObjectState") == 0)
+        return ERR_COLD;
     if (status == 404)
         return ERR_NOT_FOUND;
     if (status == 412)
@@ -110,6 +115,9 @@ static int tell(const struct sending *sending, struct err *err)
         err->cause = ENOSPC;
         return -ERR_SYSTEM;
     }
+    if (code == ERR_COLD) /* whoever reads puts the object's name in front */
+        return err_set(err, code, "in cold storage (%s): `yester restore --thaw` asks for it",
+                       error->class[0] ? error->class : "archived");
     (void)snprintf(number, sizeof(number), "HTTP %d", sending->response->status);
     if (hint)
         (void)snprintf(advice, sizeof(advice), " (%s)", hint);
@@ -210,6 +218,8 @@ static bool is_worth_repeating(struct sending *sending, int r, struct http_retry
     if (r == 0 && is_one_of(sending->error.code, expired_codes))
         return sending->renewals++ < RENEWALS_MAX &&
                s3_credentials_renew(sending->s3->credentials, sending->keys);
+    if (r == 0 && is_one_of(sending->error.code, final_codes))
+        return false;
     if (!http_is_transient(r, response) && !(r == 0 && is_one_of(sending->error.code, again_codes)))
         return false;
     /* Without an answer, or with an odd one, it may have been carried out. */

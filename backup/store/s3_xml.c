@@ -121,6 +121,8 @@ static int end_of_error(void *context, const char *name, const char *text, unsig
         copy_text(error->message, sizeof(error->message), text);
     else if (strcmp(name, "Region") == 0)
         copy_text(error->region, sizeof(error->region), text);
+    else if (strcmp(name, "StorageClass") == 0)
+        copy_text(error->class, sizeof(error->class), text);
     return 0;
 }
 
@@ -170,10 +172,11 @@ struct entries {
     store_list_fn *each;
     s3_time_fn *each_time;
     s3_version_fn *each_version;
+    s3_class_fn *each_class;
     void *context;
     struct s3_page *page;
     bool is_list, has_key, has_size, is_latest;
-    char key[S3_TEXT_MAX], id[S3_TEXT_MAX], when[64];
+    char key[S3_TEXT_MAX], id[S3_TEXT_MAX], when[64], class[S3_CLASS_SIZE];
     uint64_t size;
 };
 
@@ -225,8 +228,25 @@ static int take_field(struct entries *entries, const char *name, const char *tex
         copy_text(entries->when, sizeof(entries->when), text);
     } else if (strcmp(name, "IsLatest") == 0) {
         entries->is_latest = strcmp(text, "true") == 0;
+    } else if (strcmp(name, "StorageClass") == 0) {
+        copy_text(entries->class, sizeof(entries->class), text);
     }
     return 0;
+}
+
+/* A server without classes says nothing, or "STANDARD". */
+static int give_class(struct entries *entries, struct err *err)
+{
+    const struct s3_object_info object = {
+        .key = entries->key,
+        .class = entries->class[0] ? entries->class : "STANDARD",
+        .when = entries->when,
+        .size = entries->size,
+    };
+    int r = entries->each_class(entries->context, &object, err);
+
+    entries->class[0] = entries->when[0] = '\0';
+    return r;
 }
 
 static int end_of_contents(struct entries *entries, struct err *err)
@@ -236,7 +256,8 @@ static int end_of_contents(struct entries *entries, struct err *err)
     entries->has_key = entries->has_size = false;
     if (!whole)
         return err_set(err, ERR_REMOTE, "the server's listing has an object without name or size");
-    return entries->each(entries->context, entries->key, entries->size, err);
+    return entries->each_class ? give_class(entries, err)
+                               : entries->each(entries->context, entries->key, entries->size, err);
 }
 
 static int end_of_list(void *context, const char *name, const char *text, unsigned depth,
@@ -257,18 +278,33 @@ static int end_of_list(void *context, const char *name, const char *text, unsign
     return 0;
 }
 
+static int read_list(const struct buf *body, struct entries *entries, struct err *err)
+{
+    struct s3_page *out = entries->page;
+
+    *out = (struct s3_page){0};
+    int r = read_document(body, end_of_list, entries, err);
+    if (r == 0 && !entries->is_list)
+        r = err_set(err, ERR_REMOTE, "the server's answer is no listing");
+    if (r == 0 && out->truncated && out->token[0] == '\0')
+        r = err_set(err, ERR_REMOTE, "the server's listing goes on, and does not say where");
+    return r;
+}
+
 int s3_xml_list(const struct buf *body, store_list_fn *each, void *context, struct s3_page *out,
                 struct err *err)
 {
     struct entries entries = {.each = each, .context = context, .page = out};
 
-    *out = (struct s3_page){0};
-    int r = read_document(body, end_of_list, &entries, err);
-    if (r == 0 && !entries.is_list)
-        r = err_set(err, ERR_REMOTE, "the server's answer is no listing");
-    if (r == 0 && out->truncated && out->token[0] == '\0')
-        r = err_set(err, ERR_REMOTE, "the server's listing goes on, and does not say where");
-    return r;
+    return read_list(body, &entries, err);
+}
+
+int s3_xml_classes(const struct buf *body, s3_class_fn *each, void *context, struct s3_page *out,
+                   struct err *err)
+{
+    struct entries entries = {.each_class = each, .context = context, .page = out};
+
+    return read_list(body, &entries, err);
 }
 
 static int end_of_timed(void *context, const char *name, const char *text, unsigned depth,

@@ -18,13 +18,20 @@
 struct buf;
 struct err;
 
-enum { S3_TEXT_MAX = 2048, S3_CODE_SIZE = 64, S3_MESSAGE_SIZE = 160, S3_REGION_SIZE = 64 };
+enum {
+    S3_TEXT_MAX = 2048,
+    S3_CODE_SIZE = 64,
+    S3_MESSAGE_SIZE = 160,
+    S3_REGION_SIZE = 64,
+    S3_CLASS_SIZE = 32
+};
 
 /* An <Error>; all empty where the body is none. */
 struct s3_error {
     char code[S3_CODE_SIZE];
     char message[S3_MESSAGE_SIZE];
     char region[S3_REGION_SIZE];
+    char class[S3_CLASS_SIZE]; /* in which a cold object is */
 };
 
 /* One page of a listing. */
@@ -47,6 +54,14 @@ typedef int s3_version_fn(void *context, const struct s3_version *version, struc
 typedef int s3_time_fn(void *context, const char *key, const char *id, const char *when,
                        struct err *err);
 
+/* An object, its storage class (never empty) and when it was written; all are good within the call.
+ */
+struct s3_object_info {
+    const char *key, *class, *when;
+    uint64_t size;
+};
+typedef int s3_class_fn(void *context, const struct s3_object_info *object, struct err *err);
+
 void s3_xml_error(const struct buf *body, struct s3_error *out);
 /* The text of the first element of this name, at any depth. */
 int s3_xml_text(const struct buf *body, const char *element, char *out, size_t size,
@@ -57,5 +72,8 @@ int s3_xml_list(const struct buf *body, store_list_fn *each, void *context, stru
 /* ListObjectVersions: by key, and of a key the newest first. */
 int s3_xml_versions(const struct buf *body, s3_version_fn *each, void *context, struct s3_page *out,
                     struct err *err);
+/* ListObjectsV2 with the storage classes. */
+int s3_xml_classes(const struct buf *body, s3_class_fn *each, void *context, struct s3_page *out,
+                   struct err *err);
 /* ListMultipartUploads; and ListObjectsV2 for the times, with empty ids. */
 int s3_xml_times(const struct buf *body, s3_time_fn *each, void *context, struct err *err);

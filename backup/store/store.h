@@ -8,7 +8,7 @@
  * Ownership: store_close() ends a store; objects and puts must be gone by then.
  * Threads:   any call from any thread; store_put_write() of one put from several threads, on
  * separate ranges. Errors:    ERR_NOT_FOUND, ERR_EXISTS, ERR_DENIED, ERR_SYSTEM (with cause:
- * ENOSPC, EIO …), ERR_REMOTE, ERR_CANCELLED.  Texts name the store and the object.  These are
+ * ENOSPC, EIO …), ERR_REMOTE, ERR_CANCELLED, ERR_COLD (cold.h).  Texts name the store and the object.  These are
  * repository errors: never mistake them for an unreadable source.
  */
 #pragma once
@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct cold_ops;
 struct err;
 struct pace;
 struct progress;
@@ -55,6 +56,7 @@ struct store_ops {
     int (*retained)(struct store *store, const char *name, int64_t *out_ns, struct err *err);
     int (*retain)(struct store *store, const char *name, int64_t until_ns, struct err *err);
     void (*follow)(struct store *store, struct progress *progress);
+    const struct cold_ops *cold; /* cold.h; NULL: all that is there can be read at once */
 };
 
 /* What every driver's own struct begins with. */

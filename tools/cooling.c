@@ -1,0 +1,81 @@
+#include "tools/cooling.h"
+
+#include <stdio.h>
+
+#include "backup/base/err.h"
+#include "backup/base/progress.h"
+#include "backup/job/cool.h"
+#include "backup/store/cold.h"
+#include "backup/store/store.h"
+#include "tools/command.h"
+#include "tools/console.h"
+#include "tools/meter.h"
+#include "tools/output.h"
+
+static const char *class_of(const struct config *config, const struct config_replica *replica)
+{
+    return setting_text(config_s3(config, replica, SET_S3_STORAGE_CLASS));
+}
+
+static int64_t age_of(const struct config *config, const struct config_replica *replica)
+{
+    return (int64_t)config_s3(config, replica, SET_S3_COLD_AFTER)->number;
+}
+
+const char *cooling_at_once(const struct config *config, const struct config_replica *replica)
+{
+    bool feeds_others = !replica && config->replica_count > 0;
+
+    return age_of(config, replica) == 0 && !feeds_others ? class_of(config, replica) : NULL;
+}
+
+int cooling_check(const struct config *config, const struct config_replica *replica,
+                  struct err *err)
+{
+    const char *class = class_of(config, replica);
+
+    if (class && !cold_is_class(class))
+        return err_set(
+            err, ERR_USAGE,
+            "s3 storage_class: there is no \"%.40s\"; there are STANDARD_IA, GLACIER_IR, "
+            "GLACIER, DEEP_ARCHIVE and others, see docs/s3.md",
+            class);
+    return 0;
+}
+
+static void say(struct app *app, const struct store *store, const struct cool_options *how,
+                const struct cool_result *result)
+{
+    char archives[OUTPUT_SIZE], size[OUTPUT_SIZE];
+
+    if (app->quiet || result->archives == 0)
+        return;
+    console_line("%s: %s %s (%s) to %s", store->location, how->dry_run ? "would move" : "moved",
+                 output_count(result->archives, "archive", archives),
+                 output_size(result->bytes, size), how->class);
+}
+
+int cooling_run(struct app *app, struct repo *repo, struct store *store,
+                const struct config_replica *replica, struct err *err)
+{
+    struct progress progress = {.phase = "moving to cold storage"};
+    struct cool_result result;
+    const struct cool_options how = {
+        .repo = repo,
+        .store = store,
+        .class = class_of(&app->config, replica),
+        .age_ns = age_of(&app->config, replica),
+        .dry_run = app_flag(app, "dry-run"),
+        .progress = &progress,
+    };
+
+    if (!how.class || !cold_is_possible(store) || cooling_at_once(&app->config, replica))
+        return 0;
+    int r = meter_start(&progress, app->quiet, err);
+    if (r < 0)
+        return r;
+    r = cool_run(&how, &result, err);
+    meter_stop();
+    say(app, store, &how, &result);
+    return r < 0 ? err_context(err, "storage class %s", how.class) : 0;
+}
