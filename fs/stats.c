@@ -235,6 +235,11 @@ static int take_archive(struct counting *counting, uint32_t archive, struct err 
     int rc = blocks_acquire(counting->blocks, archive, &counting->reader, err);
 
     counting->archive = archive;
+    if (rc == -ERR_COLD) { /* nothing in it is marked, and so nothing counted */
+        counting->reader = NULL;
+        counting->stats.cold++;
+        return 0;
+    }
     if (rc == 0)
         rc = reader_chunks(counting->reader, &counting->chunks, &counting->chunk_count, err);
     if (rc < 0)

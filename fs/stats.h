@@ -41,6 +41,7 @@ struct stats {
     struct stats_group *groups;
     size_t group_count, group_room;
     uint64_t archives, chunks; /* live */
+    uint64_t cold;             /* archives whose table is in cold storage: in no figure */
 };
 
 int stats_run(struct blocks *blocks, const struct timeline *timeline, unsigned depth,

@@ -9,6 +9,7 @@
 #include "fs/stats.h"
 #include "fs/timeline.h"
 #include "tools/command.h"
+#include "tools/console.h"
 #include "tools/entries.h"
 #include "tools/output.h"
 #include "tools/session.h"
@@ -180,6 +181,7 @@ static void print_json(const struct counting *counting)
     json_object_object_add(object, "stored", output_json_number(whole(stats->stored)));
     json_object_object_add(object, "chunks", output_json_number(stats->chunks));
     json_object_object_add(object, "archives", output_json_number(stats->archives));
+    json_object_object_add(object, "cold_archives", output_json_number(stats->cold));
     json_object_object_add(object, "types", types);
     json_object_object_add(object, "directories", groups_json(stats));
     json_object_object_add(object, "snapshots", snapshots_json(counting));
@@ -190,6 +192,7 @@ static int run(struct app *app, struct err *err)
 {
     CLEANUP(counting_clear) struct counting counting = {.app = app};
     struct session *session = &counting.session;
+    char cold[OUTPUT_SIZE];
     unsigned depth;
     int r = parse_depth(app_text(app, "depth"), &depth, err);
 
@@ -214,6 +217,9 @@ static int run(struct app *app, struct err *err)
     }
     print_snapshots(&counting);
     print_groups(&counting);
+    if (counting.stats.cold > 0)
+        console_line("in cold storage, and in none of these figures: %s",
+                     output_count(counting.stats.cold, "archive", cold));
     return r;
 }
 

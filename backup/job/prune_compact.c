@@ -242,7 +242,7 @@ static int compact_kind(struct prune *prune, enum archive_kind kind, uint32_t *n
 static void count_cold(struct prune *prune)
 {
     for (uint32_t i = 0; i < prune->object_room; i++) {
-        if (!liveness_is_cold(prune->kept, i) && !liveness_is_cold(prune->graced, i))
+        if (!liveness_is_cold(prune->kept, i))
             continue;
         prune->result->cold++;
         prune->result->cold_bytes += prune_object(prune, i)->size;

@@ -99,7 +99,7 @@ static int look(struct store *store, const char *name, struct cold_object *out, 
     int r = s3_call((struct s3 *)store, &call, &response, err);
 
     if (r < 0)
-        return err_context(err, "%.90s", name);
+        return r;
     copy_class(&response, out->class);
     if (http_header(&response, "x-amz-restore", text, sizeof(text)))
         out->state = strstr(text, "ongoing-request=\"true\"") ? COLD_THAWING : COLD_THAWED;
@@ -140,7 +140,7 @@ static int thaw(struct store *store, const char *name, const struct cold_object 
     /* 409: it is on its way.  In no cold class any more: it is there. */
     if (response.status == 409 || r == -ERR_COLD)
         return 0;
-    return r < 0 ? err_context(err, "%.90s", name) : 0;
+    return r;
 }
 
 /* A copy onto itself changes nothing but the class; the server puts it there whole, or not. */
@@ -159,8 +159,7 @@ static int move(struct store *store, const char *name, const char *class, struct
     (void)snprintf(source, sizeof(source), "x-amz-copy-source: /%s/%s%s", s3->bucket, s3->prefix,
                    name);
     (void)snprintf(into, sizeof(into), "x-amz-storage-class: %.40s", class);
-    int r = s3_call(s3, &call, &response, err);
-    return r < 0 ? err_context(err, "%.90s", name) : 0;
+    return s3_call(s3, &call, &response, err);
 }
 
 const struct cold_ops s3_cold_ops = {.list = list, .look = look, .thaw = thaw, .move = move};

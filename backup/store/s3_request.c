@@ -62,7 +62,7 @@ static const struct {
     {"NoSuchBucket", "make the bucket first"},
     {"ExpiredToken", "the session has ended: renew the credentials"},
     {"InvalidStorageClass", "the server does not have that storage_class"},
-    {"GlacierExpeditedRetrievalNotAvailable", "there is no room for haste now: --thaw=standard"},
+    {"GlacierExpeditedRetrievalNotAvailable", "no room for haste now: --thaw=standard"},
 };
 
 static bool is_one_of(const char *code, const char *const *codes)
@@ -90,7 +90,7 @@ static enum err_code code_of(const struct sending *sending)
         return ERR_NO_REPOSITORY;
     if (strcmp(code, "QuotaExceeded") == 0 || status == 507)
         return ERR_SYSTEM;
-    if (strcmp(code, "InvalidObjectState") == 0)
+    if (strcmp(code, "InvalidObjectState") == 0 || strcmp(code, "ObjectNotInActiveTierError") == 0)
         return ERR_COLD;
     if (status == 404)
         return ERR_NOT_FOUND;
@@ -123,9 +123,10 @@ static int tell(const struct sending *sending, struct err *err)
         (void)snprintf(advice, sizeof(advice), " (%s)", hint);
     if (error->region[0] && strcmp(error->region, s3->region) != 0)
         (void)snprintf(advice, sizeof(advice), " (the bucket's region is %.40s)", error->region);
+    /* What to do says more than the server's words, where there is no room for both. */
+    const char *message = advice[0] ? "" : error->message;
     return err_set(err, code, "s3://%.40s/%.40s%.80s: %s%s%.60s%s", s3->bucket, s3->prefix, name,
-                   error->code[0] ? error->code : number, error->message[0] ? ": " : "",
-                   error->message, advice);
+                   error->code[0] ? error->code : number, message[0] ? ": " : "", message, advice);
 }
 
 static void sending_clear(struct sending *sending)

@@ -2,7 +2,8 @@
 
 FAULTS are kinds; of each request one is drawn with probability RATE, else it passes.  What was
 asked is kept in `requests` as (method, path, range), so that tests can count.  DELAY seconds are
-added to each request.  `before` is called with the number of each request, in order.
+added to each request.  `before` is called with the number of each request, in order.  `glacier` (glacier.py) makes some
+storage classes cold.
 """
 import random
 import re
@@ -99,6 +100,7 @@ class ChaosProxy:
         self.down = False  # no request gets an answer
         self.deny = None   # what it says of (method, path) is refused for want of rights
         self.silent = False  # … nor an end of its connection
+        self.glacier = None
         self.server = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.endpoint = "http://127.0.0.1:%d" % self.server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -181,8 +183,18 @@ class ChaosProxy:
         if self.deny and self.deny(method, path):
             self._answer(here, b"403 Forbidden", b"AccessDenied")
             return
-        there.sock.sendall(head + body)
-        self._give(here, fault, chance, method, path, *read_answer(there, method))
+        cold = self.glacier and self.glacier.answer(method, path, head, body)
+        if cold:
+            status, text = (part.encode() for part in cold)
+            answer = b"HTTP/1.1 %s\r\nContent-Type: application/xml\r\n\r\n" % status, text
+        else:
+            there.sock.sendall(head + body)
+            answer = read_answer(there, method)
+            if self.glacier:
+                answer = self.glacier.change(method, path, head, *answer)
+        if cold:
+            answer = with_length(answer[0], len(answer[1])), answer[1]
+        self._give(here, fault, chance, method, path, *answer)
 
     def _refuse(self, here, fault, token, method):
         """What is answered without asking the server."""
