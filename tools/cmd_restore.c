@@ -263,6 +263,16 @@ static int check_loading(const struct recovery *recovery, struct err *err)
     return 0;
 }
 
+static int thaw_databases(struct recovery *recovery, const char *path, struct err *err)
+{
+    struct thawing *thawing = &recovery->thawing;
+    int r = thawing_start(thawing, &recovery->session, &recovery->progress, err);
+
+    if (r == 0)
+        r = thawing_need_databases(thawing, &recovery->selection, path, err);
+    return r < 0 ? r : thawing_ready(thawing, err);
+}
+
 static int load(struct recovery *recovery, struct err *err)
 {
     struct app *app = recovery->app;
@@ -293,7 +303,9 @@ static int load(struct recovery *recovery, struct err *err)
         return r;
     session_follow(&recovery->session, &recovery->progress);
     name_sources(recovery);
-    r = loading_run(app, &recovery->session, &request, err);
+    r = thaw_databases(recovery, request.path, err);
+    if (r == 0 && !thawing_is_missing(&recovery->thawing))
+        r = loading_run(app, &recovery->session, &request, err);
     meter_stop();
     return r;
 }
@@ -303,10 +315,10 @@ static int work(struct recovery *recovery, struct err *err)
     int64_t started = clock_monotonic_ns();
     int r = meter_start(&recovery->progress, recovery->app->quiet, err);
 
-    if (r == 0)
+    if (r == 0 && !recovery->whole)
         r = thawing_start(&recovery->thawing, &recovery->session, &recovery->progress, err);
-    recovery->how.thaw = recovery->thawing.thaw;
-    recovery->how.ready = be_ready;
+    recovery->how.thaw = recovery->whole ? NULL : recovery->thawing.thaw;
+    recovery->how.ready = recovery->whole ? NULL : be_ready;
     if (r < 0) {
         meter_stop();
         return r;
@@ -339,6 +351,32 @@ static int load_between(void *context, struct err *err)
     return r;
 }
 
+/* All that is needed is asked for together: one delay is long enough. */
+static int thaw_whole(struct recovery *recovery, struct err *err)
+{
+    struct thawing *thawing = &recovery->thawing;
+    struct extract_options look = recovery->how;
+    struct extract_result ignored;
+    bool alone = !recovery->selection.types[TYPE_FILES] && !recovery->selection.types[TYPE_CONFIG];
+
+    int r = meter_start(&recovery->progress, recovery->app->quiet, err);
+    if (r < 0)
+        return r;
+    r = thawing_start(thawing, &recovery->session, &recovery->progress, err);
+    if (r == 0)
+        r = thawing_need_databases(thawing, &recovery->selection, NULL, err);
+    look.dry_run = true;
+    look.delete_extra = false;
+    look.note = NULL;
+    look.thaw = thawing->thaw;
+    if (r == 0 && thawing->thaw && !alone)
+        r = extract_run(recovery->session.blocks, &recovery->selection, &look, &ignored, err);
+    if (r == 0)
+        r = thawing_ready(thawing, err);
+    meter_stop();
+    return r;
+}
+
 /* What stands against the databases is known before the first file is written. */
 static int work_whole(struct recovery *recovery, struct err *err)
 {
@@ -351,9 +389,13 @@ static int work_whole(struct recovery *recovery, struct err *err)
         .progress = &recovery->progress,
     };
 
-    if (!loading_is_possible(&recovery->session, &recovery->selection))
+    int r = thaw_whole(recovery, err);
+    if (r < 0)
+        return r;
+    bool frozen = thawing_is_missing(&recovery->thawing); /* in a dry run */
+    if (frozen || !loading_is_possible(&recovery->session, &recovery->selection))
         return work(recovery, err);
-    int r = loading_run(app, &recovery->session, &request, err);
+    r = loading_run(app, &recovery->session, &request, err);
     if (r < 0) {
         app_hint(app, "--type files,config leaves the database out");
         return r;

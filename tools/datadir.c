@@ -9,6 +9,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "fs/view.h"
 #include "tools/console.h"
 #include "tools/datadir_internal.h"
 #include "tools/meter.h"
@@ -20,6 +21,7 @@ enum { OLDER_MAX = 10000 };
 static void datadir_clear(struct datadir *run)
 {
     pgdata_close(run->data);
+    thawing_clear(&run->thawing);
     selection_clear(&run->selection);
     session_close(&run->session);
     strings_clear(&run->map_words);
@@ -44,12 +46,33 @@ static void note(void *context, const char *text)
 
 /* ---- which backup ---- */
 
+/* All of it is read, and some of it to tell what it is. */
+static int thaw_cluster(struct datadir *run, struct err *err)
+{
+    CLEANUP(view_target_clear) struct view_target target = {0};
+    struct thawing *thawing = &run->thawing;
+    struct err missing;
+
+    if (view_resolve(run->session.blocks, &run->selection, "database/cluster", &target, &missing) <
+        0)
+        return 0; /* no physical one, as is told in a moment */
+    thawing_clear(thawing);
+    int r = thawing_parse(thawing, run->app, err);
+    if (r == 0)
+        r = thawing_start(thawing, &run->session, &run->progress, err);
+    if (r == 0)
+        r = thawing_need_databases(thawing, &run->selection, NULL, err);
+    return r < 0 ? r : thawing_ready(thawing, err);
+}
+
 static int open_one(struct datadir *run, const char *name, struct err *err)
 {
     selection_clear(&run->selection);
     run->selection = (struct selection){0};
     int r = session_select(run->app, &run->session, name, 1 << TYPE_DATABASE,
                            app_text(run->app, "before"), &run->selection, err);
+    if (r == 0)
+        r = thaw_cluster(run, err);
     return r < 0 ? r
                  : pgdata_open(run->session.blocks, &run->selection, &run->how, &run->data, err);
 }
@@ -233,6 +256,8 @@ int datadir_run(struct app *app, struct err *err)
     *err = (struct err){0};
     signal(SIGPIPE, SIG_IGN);
     int r = prepare(&run, err);
+    if (r == -ERR_COLD && run.how.dry_run && thawing_is_missing(&run.thawing))
+        return 0; /* it was said, and no more can be seen before the thaw */
     if (r == 0)
         r = find_programs(&run, programs, err);
     if (r == 0)

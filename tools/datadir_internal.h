@@ -8,12 +8,14 @@
 #include "fs/pgdata.h"
 #include "tools/command.h"
 #include "tools/session.h"
+#include "tools/thawing.h"
 
 struct datadir {
     struct app *app;
     struct session session;
     struct selection selection;
     struct progress progress;
+    struct thawing thawing;
     char *directory; /* absolute */
     struct pgdata_map *maps;
     struct strings map_words; /* what the maps point into */

@@ -8,13 +8,14 @@
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
+#include "catalog/select.h"
 #include "fs/extract.h"
 #include "tools/command.h"
 #include "tools/console.h"
 #include "tools/output.h"
 #include "tools/session.h"
 
-enum { DAYS = 7, WORDS_SIZE = 160 };
+enum { DAYS = 7, WORDS_SIZE = 160, PATTERN_SIZE = 4096, DATABASE_PATTERNS = 4 };
 
 /* Between two looks: short at first, since expedited may take a minute. */
 #define PAUSE_FIRST (1 * NS_PER_SECOND)
@@ -285,28 +286,50 @@ int thawing_ready(struct thawing *thawing, struct err *err)
     return thawing->asks ? ask(thawing, err) : refuse(thawing, err);
 }
 
-static int ready(void *context, struct err *err)
+bool thawing_is_missing(const struct thawing *thawing)
 {
-    return thawing_ready(context, err);
+    return missing(thawing).archives > 0;
 }
 
-int thawing_ready_for(struct thawing *thawing, const struct selection *selection, uint8_t types,
-                      const char *const *paths, size_t path_count, struct err *err)
+/* ---- databases --------------------------------------------------------------------------- */
+
+/* Descriptions are read whatever is asked for; of a table's path the ending may be left out. */
+static size_t make_patterns(const char *path, char own[PATTERN_SIZE], char scripts[PATTERN_SIZE],
+                            const char *out[DATABASE_PATTERNS])
 {
+    const char *below = strchr(path, '/');
+    const char *table = below && below[1] ? strchr(below + 1, '/') : NULL;
+    size_t count = 0;
+
+    if (!below || !below[1])
+        return 0;
+    (void)snprintf(own, PATTERN_SIZE, table ? "%s*" : "%s", below);
+    (void)snprintf(scripts, PATTERN_SIZE, "%.*s/*.sql",
+                   table ? (int)(table - below) : (int)strlen(below), below);
+    out[count++] = own;
+    out[count++] = scripts;
+    out[count++] = "manifest.json";
+    out[count++] = "/globals.sql";
+    return count;
+}
+
+int thawing_need_databases(struct thawing *thawing, const struct selection *selection,
+                           const char *path, struct err *err)
+{
+    char own[PATTERN_SIZE], scripts[PATTERN_SIZE];
+    const char *patterns[DATABASE_PATTERNS];
     struct extract_result ignored;
     const struct extract_options how = {
-        .paths = paths,
-        .path_count = path_count,
-        .types = types,
+        .types = 1 << TYPE_DATABASE,
         .overwrite = OVERWRITE_ALWAYS,
+        .includes = patterns,
+        .include_count = path ? make_patterns(path, own, scripts, patterns) : 0,
         .dry_run = true,
         .thaw = thawing->thaw,
-        .ready = ready,
-        .context = thawing,
         .progress = thawing->progress,
     };
 
-    if (!thawing->thaw)
+    if (!thawing->thaw || !selection->types[TYPE_DATABASE])
         return 0;
     return extract_run(thawing->session->blocks, selection, &how, &ignored, err);
 }

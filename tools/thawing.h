@@ -53,8 +53,11 @@ int thawing_start(struct thawing *thawing, struct session *session, struct progr
 void thawing_clear(struct thawing *thawing);
 /* When all that is needed is known: 0 when it can be read, or in a dry run. */
 int thawing_ready(struct thawing *thawing, struct err *err);
-/* The same for all that lies below these paths (none: all of the types). */
-int thawing_ready_for(struct thawing *thawing, const struct selection *selection, uint8_t types,
-                      const char *const *paths, size_t path_count, struct err *err);
+/* Counts the databases of a snapshot among what is needed, or what loading this PATH of them reads
+ * ("database/shop/public/orders"; NULL: all). */
+int thawing_need_databases(struct thawing *thawing, const struct selection *selection,
+                           const char *path, struct err *err);
+/* Whether something cannot be read yet: in a dry run nobody can look further. */
+bool thawing_is_missing(const struct thawing *thawing);
 /* For --json; NULL where nothing is cold. */
 struct json_object *thawing_json(const struct thawing *thawing);

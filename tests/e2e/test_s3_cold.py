@@ -13,6 +13,8 @@ import s3server
 from chaosproxy import ChaosProxy
 from conftest import below, same, same_on_mount, wait_for
 from glacier import Glacier
+from pgserver import bindir
+from test_database import make_server, settings  # noqa: F401
 
 pytestmark = pytest.mark.xdist_group("s3")
 MiB = 1 << 20
@@ -393,3 +395,69 @@ def test_chaos_around_a_thaw_is_survived(cold, glacier, work):
         cold.run("restore", name, "--target", target, "--thaw", "--wait", "5m")
         proxy.rate = 0
         same(source, below(target, source))
+
+
+@pytest.fixture
+def shop(cold, make_server):  # noqa: F811
+    """The program with a server that has two tables; the snapshot is a dump, each table in an archive of its own."""
+    server = make_server()
+    cold.env.update(settings(server))
+    server.sql('CREATE DATABASE "shop"')
+    for table in ("orders", "people"):
+        server.sql(f"CREATE TABLE {table} AS SELECT i, md5(i::text || '{table}') m FROM generate_series(1, 1000) i", database="shop")
+    return cold, server
+
+
+def count(server, table, database="shop"):
+    return server.sql(f"SELECT count(*) FROM {table}", database=database).strip()
+
+
+@pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here")
+def test_databases_are_thawed_and_loaded(shop, glacier):
+    y, server = shop
+    name = y.backup(type="database")
+    dry = y.run("restore", name, "--type", "database", "--into", "again", "database/shop", "--dry-run")
+    assert amounts(dry.errors)[0] == len(data(y)) and not glacier.asked
+    y.run("restore", name, "database/shop/public/orders", "--into", "rescued", rc=1)
+    y.run("restore", name, "database/shop/public/orders", "--into", "rescued", "--thaw", rc=11)
+    assert glacier.asked
+    glacier.thaw()
+    y.run("restore", name, "database/shop/public/orders", "--into", "rescued", "--thaw")
+    assert count(server, "rescued.orders") == "1000"
+    y.run("restore", name, "database/shop", "--into", "again")
+    assert count(server, "people", "again") == "1000"
+
+
+@pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here")
+def test_a_table_needs_no_archives_of_other_databases(shop, glacier):
+    y, server = shop
+    y.backup(type="database")
+    before = set(data(y))
+    server.sql("CREATE DATABASE extra")
+    server.sql("CREATE TABLE large AS SELECT i, md5(random()::text) FROM generate_series(1, 20000) i", database="extra")
+    y.backup(type="database")
+    of_extra = set(data(y)) - before
+    server.sql("INSERT INTO people SELECT i, md5(i::text) FROM generate_series(1001, 2000) i", database="shop")
+    name = y.backup(type="database")
+    y.run("restore", name, "database/shop/public/people", "--into", "rescued", "--thaw", rc=11)
+    asked = {key.split(y.prefix + "/")[1] for key, _, _ in glacier.asked}
+    assert asked and of_extra and not asked & of_extra
+    glacier.thaw()
+    y.run("restore", name, "database/shop/public/people", "--into", "rescued")
+    assert count(server, "rescued.people") == "2000"
+
+
+@pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here")
+def test_a_data_directory_is_thawed_as_a_whole(shop, glacier, work):
+    y, server = shop
+    name = y.backup("--physical", type="database")
+    where = work / "data"
+    words = ("restore", name, "--type", "database", "--data-directory", where, "--to", "immediate")
+    dry = y.run(*words, "--dry-run")
+    assert amounts(dry.errors)[0] == len(data(y))
+    assert "must be thawed first" in y.run(*words, rc=1).errors
+    y.run(*words, "--thaw", rc=11)
+    assert not where.exists() or not list(where.iterdir())
+    glacier.thaw()
+    y.run(*words, "--thaw")
+    assert (where / "PG_VERSION").read_text() == (server.data / "PG_VERSION").read_text()
