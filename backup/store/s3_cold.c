@@ -143,13 +143,15 @@ static int thaw(struct store *store, const char *name, const struct cold_object 
     return r;
 }
 
-/* A copy onto itself changes nothing but the class; the server puts it there whole, or not. */
+/* A copy onto itself changes nothing but the class; the server puts it there whole, or not.  It is
+ * a new version, and so locked anew: for as long as a renewal would have locked the old one. */
 static int move(struct store *store, const char *name, const char *class, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
     struct s3 *s3 = (struct s3 *)store;
+    struct s3_lock_headers lock;
     char source[HEADER_SIZE], into[80];
-    const struct s3_call call = {
+    struct s3_call call = {
         .method = "PUT",
         .name = name,
         .headers = {source, "x-amz-metadata-directive: COPY", into},
@@ -159,7 +161,9 @@ static int move(struct store *store, const char *name, const char *class, struct
     (void)snprintf(source, sizeof(source), "x-amz-copy-source: /%s/%s%s", s3->bucket, s3->prefix,
                    name);
     (void)snprintf(into, sizeof(into), "x-amz-storage-class: %.40s", class);
-    return s3_call(s3, &call, &response, err);
+    int r =
+        s3_add_retention_for(s3, store->retention_ns + store->retention_ns / 8, &lock, &call, err);
+    return r < 0 ? r : s3_call(s3, &call, &response, err);
 }
 
 const struct cold_ops s3_cold_ops = {.list = list, .look = look, .thaw = thaw, .move = move};

@@ -51,7 +51,7 @@ struct s3 {
     char *base;   /* of addresses, up to the key */
     char *region;
     char *sigv4;
-    bool compliance; /* of store.retention_ns */
+    bool compliance;  /* of store.retention_ns */
     char *data_class; /* the header that puts data into a storage class; NULL: none */
 
     pthread_mutex_t lock; /* guards what follows */
@@ -143,6 +143,9 @@ int s3_check_retention(struct s3 *s3, const char *name, struct err *err);
 /* Adds to a call's headers; `texts` has to last as long as the call. */
 int s3_add_retention(struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
                      struct err *err);
+/* … another time than that of the settings. */
+int s3_add_retention_for(struct s3 *s3, int64_t ns, struct s3_lock_headers *texts,
+                         struct s3_call *call, struct err *err);
 /* … the checksum of its body, without which servers take nothing that is to be locked. */
 int s3_add_checksum(const struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
                     struct err *err);

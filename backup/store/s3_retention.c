@@ -115,6 +115,12 @@ static const char *mode_of(const struct s3 *s3)
 int s3_add_retention(struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
                      struct err *err)
 {
+    return s3_add_retention_for(s3, s3->store.retention_ns, texts, call, err);
+}
+
+int s3_add_retention_for(struct s3 *s3, int64_t ns, struct s3_lock_headers *texts,
+                         struct s3_call *call, struct err *err)
+{
     struct clock *clock = clock_system();
     char until[CLOCK_TEXT_SIZE];
 
@@ -123,7 +129,7 @@ int s3_add_retention(struct s3 *s3, struct s3_lock_headers *texts, struct s3_cal
     int r = s3_check_retention(s3, call->name, err);
     if (r < 0)
         return r;
-    format_until(clock->now_ns(clock) + s3->store.retention_ns, until);
+    format_until(clock->now_ns(clock) + ns, until);
     (void)snprintf(texts->mode, sizeof(texts->mode), "x-amz-object-lock-mode: %s", mode_of(s3));
     (void)snprintf(texts->until, sizeof(texts->until), "x-amz-object-lock-retain-until-date: %s",
                    until);

@@ -15,6 +15,7 @@ from conftest import below, same, same_on_mount, wait_for
 from glacier import Glacier
 from pgserver import bindir
 from test_database import make_server, settings  # noqa: F401
+from test_s3_lock import Locked, locking  # noqa: F401
 
 pytestmark = pytest.mark.xdist_group("s3")
 MiB = 1 << 20
@@ -461,3 +462,19 @@ def test_a_data_directory_is_thawed_as_a_whole(shop, glacier, work):
     glacier.thaw()
     y.run(*words, "--thaw")
     assert (where / "PG_VERSION").read_text() == (server.data / "PG_VERSION").read_text()
+
+
+def test_what_is_moved_is_locked_as_long_as_before(work, locking):  # noqa: F811
+    y = Locked(work, locking)
+    y.lock("1d governance", "storage_class = GLACIER\ncold_after = 1s\n")
+    y.init()
+    source = make_source(work)
+    name = y.backup(source)
+    before = {n: until for n, (_, until) in y.dates("data/").items()}
+    time.sleep(2)
+    assert "moved 1 archive" in y.run("prune").errors
+    versions = [(n, v) for n, v, kind in y.versions("data/") if kind == "Version"]
+    assert len(versions) == 2 and {n for n, _ in versions} == set(before)  # the one before is locked, too
+    old, new = sorted(y.s3.client.locked(y.bucket, f"{y.prefix}/{n}", v)[1] for n, v in versions)
+    assert old == before[versions[0][0]] <= new
+    same(source, y.restored(source, name))
