@@ -67,7 +67,7 @@ struct prune_result {
     int64_t locked_ns;                       /* … and the one that was told last */
     uint64_t cold, cold_bytes; /* needed archives in cold storage: not compacted, whatever is dead
                                    in them */
-    uint64_t objects, bytes;                 /* archives and index archives that there were */
+    uint64_t objects, bytes;   /* archives and index archives that there were */
     int64_t next_ns; /* how long until the first of what waits may go; -1: nothing waits */
 };
 

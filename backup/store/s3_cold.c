@@ -143,8 +143,9 @@ static int thaw(struct store *store, const char *name, const struct cold_object 
     return r;
 }
 
-/* A copy onto itself changes nothing but the class; the server puts it there whole, or not.  It is
- * a new version, and so locked anew: for as long as a renewal would have locked the old one. */
+/* A copy onto itself changes nothing but the class; the server puts it there whole, or not.  As a
+ * new version it is to be locked for no less than the old one (Ceph takes over the lock of that).
+ */
 static int move(struct store *store, const char *name, const char *class, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
