@@ -90,6 +90,19 @@ static void copy_class(const struct http_response *response, char out[COLD_CLASS
         strcpy(out, "STANDARD");
 }
 
+/* A class of such a name freezes nothing on servers that only know classes: so one byte is tried.
+ */
+static int try_reading(struct s3 *s3, const char *name, enum cold_state *out, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
+    const struct s3_call call = {.method = "GET", .name = name, .headers = {"Range: bytes=0-0"}};
+    int r = s3_call(s3, &call, &response, err);
+
+    *out = r == -ERR_COLD ? COLD_FROZEN : COLD_READY;
+    /* More than was asked for, or nothing to give: it can be read. */
+    return r == -ERR_COLD || r == -ERR_TOO_LARGE || response.status == 416 ? 0 : r;
+}
+
 /* x-amz-restore: ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT" */
 static int look(struct store *store, const char *name, struct cold_object *out, struct err *err)
 {
@@ -105,7 +118,7 @@ static int look(struct store *store, const char *name, struct cold_object *out, 
         out->state = strstr(text, "ongoing-request=\"true\"") ? COLD_THAWING : COLD_THAWED;
     else if (cold_freezes(out->class) ||
              http_header(&response, "x-amz-archive-status", text, sizeof(text)))
-        out->state = COLD_FROZEN;
+        return try_reading((struct s3 *)store, name, &out->state, err);
     else
         out->state = COLD_READY;
     return 0;

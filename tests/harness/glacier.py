@@ -62,7 +62,8 @@ class Glacier:
         key, _, query = path.partition("?")
         with self.lock:
             if method == "GET" and not query and self.frozen(key):
-                self.refused.append(key)
+                if _header(head, b"range") != "bytes=0-0":  # that is only a look
+                    self.refused.append(key)
                 return self._refusal(key)
             if method == "POST" and query in ("restore", "restore="):
                 return self._restore(key, body.decode())
