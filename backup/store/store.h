@@ -8,8 +8,8 @@
  * Ownership: store_close() ends a store; objects and puts must be gone by then.
  * Threads:   any call from any thread; store_put_write() of one put from several threads, on
  * separate ranges. Errors:    ERR_NOT_FOUND, ERR_EXISTS, ERR_DENIED, ERR_SYSTEM (with cause:
- * ENOSPC, EIO …), ERR_REMOTE, ERR_CANCELLED, ERR_COLD (cold.h).  Texts name the store and the object.  These are
- * repository errors: never mistake them for an unreadable source.
+ * ENOSPC, EIO …), ERR_REMOTE, ERR_CANCELLED, ERR_COLD (cold.h).  Texts name the store and the
+ * object.  These are repository errors: never mistake them for an unreadable source.
  */
 #pragma once
 

@@ -466,12 +466,12 @@ def test_a_data_directory_is_thawed_as_a_whole(shop, glacier, work):
 
 def test_what_is_moved_is_locked_as_long_as_before(work, locking):  # noqa: F811
     y = Locked(work, locking)
-    y.lock("1d governance", "storage_class = GLACIER\ncold_after = 1s\n")
     y.init()
     source = make_source(work)
     name = y.backup(source)
     before = {n: until for n, (_, until) in y.dates("data/").items()}
     time.sleep(2)
+    y.lock("1d governance", "storage_class = GLACIER\ncold_after = 1s\n")
     assert "moved 1 archive" in y.run("prune").errors
     versions = [(n, v) for n, v, kind in y.versions("data/") if kind == "Version"]
     assert len(versions) == 2 and {n for n, _ in versions} == set(before)  # the one before is locked, too
