@@ -1,5 +1,5 @@
 """s3run - contenders-s3 with their repositories in one S3 server, behind a relay that delays and counts."""
-import os, shutil, socket, subprocess, sys
+import os, shutil, signal, socket, subprocess, sys
 from common import DATA, HERE, LIVE, TMP, compare, drop, opt, quiet, row
 from contender import Contender
 from jobs import expect, fail, find_in, grep_in, live, state
@@ -162,6 +162,7 @@ def jobs_of(c):
 
 
 def s3(names, delay):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server has to be stopped in any case
     server = s3server.start()
     if server is None:
         sys.exit('bench: no S3 server (tests/harness/s3-ceph.sh install)')
