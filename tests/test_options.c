@@ -16,6 +16,7 @@ static const struct option_spec of_program[] = {
 static const struct option_spec of_command[] = {
     {"exclude", 'e', "PATTERN", "leave out"},
     {"foreground", 'f', NULL, "stay"},
+    {"thaw", 0, "[=HASTE]", "ask for it"},
     {0},
 };
 
@@ -51,6 +52,22 @@ static void long_options_take_a_value_behind_a_sign_or_as_the_next_word(void **s
     assert_string_equal(list[1], "");
     assert_true(options.argument_count == 1 && strcmp(options.arguments[0], "path") == 0);
     free(list);
+}
+
+static void a_value_that_may_be_left_out_never_takes_the_next_word(void **state)
+{
+    (void)state;
+    CLEANUP(options_clear) struct options options = {0};
+    const char *words[] = {"--thaw", "bulk", NULL};
+    const char *more[] = {"--thaw=bulk", NULL};
+    int used;
+
+    assert_int_equal(parse(&options, false, &used, words), 0);
+    assert_int_equal(options_count(&options, "thaw"), 1);
+    assert_null(options_text(&options, "thaw"));
+    assert_int_equal(options.argument_count, 1);
+    assert_int_equal(options_parse(&options, 1, more, false, &used, &err), 0);
+    assert_string_equal(options_text(&options, "thaw"), "bulk");
 }
 
 static void letters_stand_alone_or_together(void **state)
@@ -146,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_options_take_a_value_behind_a_sign_or_as_the_next_word),
+        cmocka_unit_test(a_value_that_may_be_left_out_never_takes_the_next_word),
         cmocka_unit_test(letters_stand_alone_or_together),
         cmocka_unit_test(the_last_value_counts),
         cmocka_unit_test(two_dashes_end_the_options),

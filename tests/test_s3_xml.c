@@ -58,6 +58,33 @@ static void a_page_gives_its_objects_and_where_it_goes_on(void **state)
     assert_string_equal(page.token, "a&b");
 }
 
+static int note_class(void *context, const struct s3_object_info *object, struct err *err)
+{
+    struct seen *seen = context;
+
+    (void)err;
+    strcat(strcat(strcat(seen->names, object->key), "="), object->class);
+    strcat(strcat(seen->names, object->when), ";");
+    return 0;
+}
+
+static void a_page_gives_the_class_of_each_object_and_no_ones_elses(void **state)
+{
+    struct seen seen = {0};
+    struct s3_page page;
+    struct buf body =
+        body_of("<ListBucketResult><IsTruncated>false</IsTruncated>"
+                "<Contents><Key>a</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+                "<Size>1</Size><StorageClass>DEEP_ARCHIVE</StorageClass></Contents>"
+                "<Contents><Key>b</Key><Size>2</Size></Contents></ListBucketResult>");
+    struct err err;
+
+    (void)state;
+    assert_int_equal(s3_xml_classes(&body, note_class, &seen, &page, &err), 0);
+    assert_string_equal(seen.names, "a=DEEP_ARCHIVE2026-01-02T03:04:05.000Z;b=STANDARD;");
+    assert_false(page.truncated);
+}
+
 static void a_page_that_is_cut_off_is_refused(void **state)
 {
     struct seen seen;
@@ -227,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_gives_its_objects_and_where_it_goes_on),
+        cmocka_unit_test(a_page_gives_the_class_of_each_object_and_no_ones_elses),
         cmocka_unit_test(a_page_that_is_cut_off_is_refused),
         cmocka_unit_test(a_page_that_goes_on_without_saying_where_is_refused),
         cmocka_unit_test(versions_and_what_hides_them_are_told_in_order),
