@@ -56,6 +56,7 @@ static void close_store(struct store *store)
     struct s3 *s3 = (struct s3 *)store;
 
     pool_free(s3->uploaders);
+    s3_hidden_clear(s3);
     http_free(s3->http);
     s3_credentials_free(s3->credentials);
     pthread_mutex_destroy(&s3->lock);
@@ -220,6 +221,11 @@ static int list(struct store *store, const char *prefix, store_list_fn *each, vo
 
     (void)snprintf(listing.whole, sizeof(listing.whole), "%s%s", s3->prefix, prefix);
     listing.skip = strlen(listing.whole);
+    if (s3->store.retention_ns > 0) {
+        int r = s3_list_kept(s3, prefix, give, &listing, err);
+        if (r != -ERR_DENIED) /* who may not see versions sees the rest */
+            return r;
+    }
     return s3_list_pages(s3, listing.whole, take_page, &listing, err);
 }
 

@@ -4,7 +4,8 @@
  * s3.c opens, lists and removes; s3_request.c sends and judges; s3_location.c makes addresses;
  * s3_region.c pins to regions; s3_read.c reads; s3_put.c writes, s3_parts.c what is large;
  * s3_create.c sees to it that nothing is overwritten; s3_retention.c that nothing is removed;
- * s3_versions.c knows what is hidden; s3_cold.c knows of storage classes.
+ * s3_versions.c knows versions, s3_hidden.c which of them counts; s3_cold.c knows of storage
+ * classes.
  */
 #pragma once
 
@@ -33,6 +34,8 @@ enum {
     S3_ID_SIZE = 33, /* 32 random digits */
     S3_HEADERS_MAX = 8,
     S3_HEADER_SIZE = 96,
+    S3_LISTED_MAX = 32,
+    S3_LISTED_SIZE = 64,
     S3_ANSWER_MAX = 8 * 1024 * 1024,
 };
 
@@ -57,6 +60,11 @@ struct s3 {
     pthread_mutex_t lock; /* guards what follows */
     enum s3_refusal refusal;
     enum s3_bucket_lock bucket_lock;
+    struct s3_hidden *hidden; /* objects of which another version than the newest counts */
+    size_t hidden_count, hidden_room;
+    char listed[S3_LISTED_MAX][S3_LISTED_SIZE]; /* below these all versions were seen */
+    size_t listed_count;
+    bool has_warned;        /* of such an object */
     bool is_tidy;           /* uploads of the dead were looked for */
     struct pool *uploaders; /* NULL: none needed yet */
 };
@@ -168,6 +176,17 @@ int s3_first_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_
 /* All below a prefix, by key, of a key the newest first. */
 int s3_list_versions(struct s3 *s3, const char *prefix, s3_version_fn *each, void *context,
                      struct err *err);
+/* With a retention: objects whose newest version is not the one that counts. */
+void s3_hidden_clear(struct s3 *s3);
+/* The query of the version that does; empty: the newest.  Asks where no listing has told. */
+int s3_which_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE],
+                     struct err *err);
+/* The same for one that seems not to be there; ERR_NOT_FOUND: it is not. */
+int s3_find_hidden(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE],
+                   struct err *err);
+/* As store_list(), hidden ones included; `each` gets whole keys. */
+int s3_list_kept(struct s3 *s3, const char *prefix, store_list_fn *each, void *context,
+                 struct err *err);
 int s3_remove_versions(struct s3 *s3, const char *name, struct err *err);
 
 /* An upload in parts. */

@@ -14,6 +14,7 @@
 struct s3_object {
     struct store_object object;
     char name[STORE_NAME_MAX + 1];
+    char version[S3_VERSION_QUERY_SIZE]; /* empty: the newest */
     uint64_t tail_offset;
     struct buf tail;
 };
@@ -59,10 +60,13 @@ static int read_range(const struct http_response *response, struct range *out, s
     return 0;
 }
 
-static int get(struct s3 *s3, const char *name, const char *range, struct http_response *response,
-               struct range *out, struct err *err)
+static int get(struct s3 *s3, const struct s3_object *object, const char *range,
+               struct http_response *response, struct range *out, struct err *err)
 {
-    const struct s3_call call = {.method = "GET", .name = name, .headers = {range}};
+    const struct s3_call call = {.method = "GET",
+                                 .name = object->name,
+                                 .query = object->version[0] ? object->version : NULL,
+                                 .headers = {range}};
     int r = s3_call(s3, &call, response, err);
 
     if (r == -ERR_TOO_LARGE)
@@ -79,7 +83,7 @@ static int load_tail(struct s3 *s3, struct s3_object *object, struct err *err)
     char header[48];
 
     (void)snprintf(header, sizeof(header), "Range: bytes=-%d", S3_RANGE_STEP);
-    int r = get(s3, object->name, header, &response, &range, err);
+    int r = get(s3, object, header, &response, &range, err);
     if (r < 0 && response.status == 416)
         return 0; /* empty */
     if (r < 0)
@@ -98,12 +102,17 @@ int s3_open_object(struct store *store, const char *name, struct store_object **
 {
     CLEANUP(free_objectp) struct s3_object *object = calloc(1, sizeof(*object));
     struct s3 *s3 = (struct s3 *)store;
+    struct err why;
 
     if (!object)
         return err_set(err, ERR_NOMEM, "no memory to open an object");
     object->object.store = store;
     strcpy(object->name, name); /* store.c has looked at its length */
-    int r = load_tail(s3, object, err);
+    int r = s3_which_version(s3, name, object->version, err);
+    if (r == 0)
+        r = load_tail(s3, object, err);
+    if (r == -ERR_NOT_FOUND && s3_find_hidden(s3, name, object->version, &why) == 0)
+        r = load_tail(s3, object, err);
     if (r < 0)
         return err_context(err, "%.90s", name);
     *out = &STEAL(object)->object;
@@ -149,7 +158,7 @@ static int fetch(struct s3_object *object, uint64_t offset, void *out, size_t co
     CLEANUP(http_response_clear)
     struct http_response response = {.body = {.limit = (size_t)(end - first)}};
     (void)snprintf(header, sizeof(header), "Range: bytes=%" PRIu64 "-%" PRIu64, first, end - 1);
-    int r = get((struct s3 *)object->object.store, object->name, header, &response, &range, err);
+    int r = get((struct s3 *)object->object.store, object, header, &response, &range, err);
     if (r == 0 && (range.first != first || range.end != end || range.size != size))
         r = err_set(err, ERR_CORRUPT, "the object is not as long as it was");
     if (r == 0)

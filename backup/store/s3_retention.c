@@ -188,7 +188,9 @@ int s3_retained(struct store *store, const char *name, int64_t *out_ns, struct e
 
     if (r < 0 || !locked)
         return r;
-    r = s3_version_retained(s3, name, NULL, &until, err);
+    r = s3_which_version(s3, name, query, err);
+    if (r == 0)
+        r = s3_version_retained(s3, name, query[0] ? query : NULL, &until, err);
     if (r == -ERR_NOT_FOUND) { /* hidden, or gone */
         r = s3_first_version(s3, name, query, err);
         if (r == 0)
@@ -238,17 +240,19 @@ int s3_retain(struct store *store, const char *name, int64_t until_ns, struct er
 {
     struct s3 *s3 = (struct s3 *)store;
     char until[CLOCK_TEXT_SIZE], query[S3_VERSION_QUERY_SIZE];
-    int64_t now_ns = 0;
+    int64_t locked_ns = 0;
+    struct err ignored;
 
     if (!s3_is_retained(s3, name))
         return err_set(err, ERR_USAGE, "%.120s is not locked by the settings", name);
     format_until(until_ns, until);
-    int r = put_retention(s3, name, NULL, until, err);
+    int r = s3_which_version(s3, name, query, err);
+    const char *version = query[0] ? query : NULL;
     if (r == 0)
-        return 0;
+        r = put_retention(s3, name, version, until, err);
     /* A server refuses what would make it less; what is hidden is locked where it lies. */
-    if (r == -ERR_DENIED && s3_version_retained(s3, name, NULL, &now_ns, &(struct err){0}) == 0 &&
-        now_ns >= until_ns)
+    if (r == -ERR_DENIED && s3_version_retained(s3, name, version, &locked_ns, &ignored) == 0 &&
+        locked_ns >= until_ns)
         return 0;
     if (r != -ERR_NOT_FOUND)
         return r;

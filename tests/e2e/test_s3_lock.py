@@ -13,7 +13,7 @@ import s3client
 import s3server
 import test_s3_rights
 from chaosproxy import ChaosProxy
-from conftest import ROOT, Yester, same, unmount
+from conftest import ROOT, Yester, same, same_on_mount, unmount
 
 pytestmark = pytest.mark.xdist_group("s3")
 BUCKET = "yester-tests-locked"
@@ -37,6 +37,10 @@ class Locked(Yester):
         """[(name, version, kind)]"""
         found = self.s3.client.versions(self.bucket, f"{self.prefix}/{prefix}")
         return [(key[len(self.prefix) + 1:], version, kind) for key, version, kind in found]
+
+    def keys(self):
+        found = self.s3.client.keys(self.bucket, self.prefix + "/")
+        return {key[len(self.prefix) + 1:]: size for key, size in found.items()}
 
     def dates(self, prefix=""):
         """{name: (mode, until when)}"""
@@ -387,3 +391,51 @@ def test_the_documented_rights_are_enough_to_prune(y, tree, other):
     prune(y, env=env)
     time.sleep(4)
     assert prune(y, env=env)[0]["snapshots"] == 1
+
+
+def hide_all(y):
+    for name, _, _ in y.versions():
+        y.s3.client.delete(BUCKET, f"{y.prefix}/{name}")
+
+
+def test_what_an_attacker_hides_is_read_all_the_same(y, tree):
+    y.init()
+    (tree / "noise").write_bytes(os.urandom(20 << 20))
+    name = y.backup(tree)
+    hide_all(y)
+    assert not y.keys()
+    env = {"XDG_CACHE_HOME": str(y.fresh("cache"))}  # as on a new machine
+    result = y.run("list", env=env)
+    assert name in result.text and "hidden by delete markers" in result.errors
+    same(tree, y.restored(tree, env=env))
+    y.run("verify", "--data", env=env)
+    with y.mount() as mount:
+        same_on_mount(tree, mount.tree(name, tree))
+    y.lock("2d governance")
+    before = time.time()
+    y.backup(tree)  # and is locked where it lies
+    assert lasts(referred(y.dates()), 2 * 86400, before)
+    same(tree, y.restored(tree))
+
+
+def test_what_an_attacker_overwrites_is_read_in_its_first_version(y, tree):
+    y.init()
+    name = y.backup(tree)
+    for key in y.keys():
+        y.s3.client.put(BUCKET, f"{y.prefix}/{key}", b"other bytes")
+    env = {"XDG_CACHE_HOME": str(y.fresh("cache"))}
+    target = y.fresh("restored")
+    assert "overwritten" in y.restore("latest", target=target, env=env).errors
+    same(tree, target / str(tree)[1:])
+    y.run("catalog", "rebuild", env=env)
+    y.run("verify", "--data", env=env)
+    assert name in y.run("list", env=env).text
+    y.backup(tree)
+
+
+def test_without_a_lock_in_the_settings_what_is_hidden_is_not_there(y, tree):
+    y.init()
+    y.backup(tree)
+    hide_all(y)
+    y.lock("")
+    y.run("list", rc=10)
