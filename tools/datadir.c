@@ -183,7 +183,7 @@ static void print_summary(const struct datadir *run, const struct extract_result
 
 static void say_found(const char *line)
 {
-    console_say("pg_amcheck: %s", line);
+    console_say("amcheck: %s", line);
 }
 
 /* Starting it is what brings it to its target. */
@@ -207,7 +207,7 @@ static int try_server(struct datadir *run, const char *programs, struct err *err
                      output_duration(clock_monotonic_ns() - started, took));
     r = pgserver_check(server, say_found, err);
     if (r == 0 && !run->app->quiet)
-        console_line("pg_amcheck finds nothing wrong; the server is stopped again");
+        console_line("amcheck finds nothing wrong; the server is stopped again");
     return r;
 }
 

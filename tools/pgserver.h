@@ -36,7 +36,8 @@ int pgserver_find(int major, char out[PGSERVER_PATH_SIZE], struct err *err);
 /* Returns when it has recovered. */
 int pgserver_start(const struct pgserver_settings *settings, struct pgserver **out,
                    struct err *err);
-/* pg_amcheck on every database; `found` is told each thing that it finds. */
+/* pg_amcheck on every database (up to 13, which has none: each index and table by itself); `found`
+ * is told each thing that it finds. */
 int pgserver_check(struct pgserver *server, void (*found)(const char *line), struct err *err);
 void pgserver_stop(struct pgserver *server); /* NULL is allowed */
 void pgserver_stopp(struct pgserver **server);

@@ -9,7 +9,7 @@
 #include "backup/source/pgchild.h"
 #include "tools/pgserver_internal.h"
 
-enum { OUTPUT_MAX = 16 * 1024 * 1024 };
+enum { OUTPUT_MAX = 16 * 1024 * 1024, PG_AMCHECK_SINCE = 140000 };
 
 static int keep_output(void *context, const void *bytes, size_t size, struct err *err)
 {
@@ -56,7 +56,7 @@ static int run_amcheck(struct pgserver *server, const char *database,
     if (r == -ERR_CANCELLED || text_size(&text) == 0)
         return r;
     if (say_lines(&text, found) > 0)
-        return err_set(err, ERR_CORRUPT, "pg_amcheck finds damage in database %s", database);
+        return err_set(err, ERR_CORRUPT, "amcheck finds damage in database %s", database);
     return r;
 }
 
@@ -81,7 +81,8 @@ static int check_database(struct pgserver *server, const char *database,
                    err);
     if (r < 0)
         return err_context(err, "the extension amcheck (contrib) in database %s", database);
-    r = run_amcheck(server, database, found, err);
+    r = pg_version(conn) < PG_AMCHECK_SINCE ? pgserver_check_by_reading(conn, database, found, err)
+                                            : run_amcheck(server, database, found, err);
     if (own && pg_run(conn, "DROP SCHEMA yester_amcheck CASCADE", &after) < 0 && r == 0) {
         *err = after;
         r = -(int)err->code;

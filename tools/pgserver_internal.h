@@ -1,5 +1,5 @@
-/* pgserver_internal — shared by pgserver.c (from start to stop) and pgserver_check.c (pg_amcheck).
- */
+/* pgserver_internal — shared by pgserver.c (from start to stop), pgserver_check.c (pg_amcheck) and
+ * pgserver_reads.c (for servers that have none). */
 #pragma once
 
 #include <sys/types.h>
@@ -16,3 +16,7 @@ struct pgserver {
     struct pg_server address;
     struct pg_conn *conn;
 };
+
+/* Each damaged table and index of the connection's database, which has the extension amcheck. */
+int pgserver_check_by_reading(struct pg_conn *conn, const char *database,
+                              void (*found)(const char *line), struct err *err);

@@ -32,6 +32,8 @@ static const struct {
     {"57014", ERR_CANCELLED, NULL},
     {"57P01", ERR_REMOTE, "the server was stopped"},
     {"57P02", ERR_REMOTE, "the server crashed"},
+    {"XX001", ERR_REMOTE, "the server's own data is damaged: see its log, and older snapshots"},
+    {"XX002", ERR_REMOTE, "an index of the server's is damaged: REINDEX makes it anew"},
     {"57P03", ERR_REMOTE, "the server is starting, stopping or recovering"},
 };
 

@@ -294,6 +294,11 @@ int pgload_tables(const struct pgload_options *options, const struct pgload_data
         r = pg_run(conn, "BEGIN", err);
     if (r == 0)
         r = run_named(conn, "CREATE SCHEMA ", schema, "", NULL, err);
+    if (r == -ERR_EXISTS)
+        return err_set(err, ERR_EXISTS,
+                       "the schema %.80s is there already in %.80s: tables come into a new one, so "
+                       "that nothing is overwritten; --into names another",
+                       schema, database->name);
     for (size_t i = 0; r == 0 && !options->dry_run && i < database->table_count; i++)
         r = load_alone(&load, conn, schema, &database->tables[i], err);
     if (r == 0)

@@ -472,7 +472,7 @@ def test_a_copy_brings_the_log_along_and_verify_reads_it(user_yester, server):
 def promote_a_copy(y, server, name, port=None):
     """A standby of SERVER by pg_basebackup, promoted: timeline 2."""
     copy = pgserver.Server(y.work / name, user=USER)
-    server.run("pg_basebackup", "-D", copy.data, "-R", "-X", "stream", "-c", "fast")
+    server.basebackup(copy.data, standby=True)
     copy.configure(**{"primary_conninfo": f"host={server.directory} port={server.port} user=postgres"})
     copy.start()
     return copy
@@ -556,7 +556,7 @@ def recover_to_moments(y, server, count):
     with Receiver(y) as receiver:
         receiver.said("receiving timeline 1")
         server.sql("CREATE TABLE t (n int)")
-        server.run("pg_basebackup", "-D", backup, "-X", "none", "-c", "fast")
+        server.basebackup(backup)
         for i in range(count):
             server.sql(f"INSERT INTO t VALUES ({i})")
             moments.append((server.sql("SELECT clock_timestamp()"), server.sql("SELECT sum(n), count(*) FROM t")))

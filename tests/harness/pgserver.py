@@ -142,6 +142,26 @@ class Server:
         """The rows as psql prints them, unaligned."""
         return self.run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text).stdout.strip()
 
+    def basebackup(self, to, standby=False):
+        """A copy of the running server that recovers, for a standby along this server's log."""
+        if major("pg_basebackup") >= major():
+            self.run("pg_basebackup", "-D", to, "-c", "fast", *(("-R", "-X", "stream") if standby else ("-X", "none")))
+            return
+        # An older pg_basebackup refuses the server: as it is written in PostgreSQL's manual, by hand.
+        session = subprocess.Popen(self.command(self.bin / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1"), env=self.env, text=True,
+                                   cwd=self.directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        session.stdin.write("SELECT pg_backup_start('test', true);\n")
+        session.stdin.flush()
+        assert "/" in session.stdout.readline(), "no pg_backup_start"
+        subprocess.run(self.command("cp", "-a", self.data, to), check=True)
+        for path in [*to.glob("postmaster.*"), *to.glob("pg_wal/*"), *to.glob("pg_replslot/*")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        label = session.communicate("SELECT labelfile FROM pg_backup_stop();\n", timeout=60)[0]
+        for name, content in {"backup_label": label, **({"standby.signal": ""} if standby else {})}.items():
+            (to / name).write_text(content)
+            if self.user:
+                os.chown(to / name, self.user, self.user)
+
     def lsn(self):
         return self.sql("SELECT pg_current_wal_flush_lsn()")
 
