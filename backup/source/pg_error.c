@@ -50,12 +50,18 @@ static const struct {
     {"", "the role needs pg_read_all_data, or SELECT on it"},
 };
 
-static const char *hint_for_right(const char *message)
+enum { READ_ALL_DATA_SINCE = 140000 };
+
+static const char *hint_for_right(const PGconn *conn, const char *message)
 {
     size_t i = 0;
+    int version = PQserverVersion(conn);
 
     while (!strstr(message, rights[i].words))
         i++;
+    /* The last one fits all. */
+    if (!*rights[i].words && version > 0 && version < READ_ALL_DATA_SINCE)
+        return "the role needs SELECT on it";
     return rights[i].hint;
 }
 
@@ -93,7 +99,7 @@ static int of_connecting(struct pg_conn *conn, struct err *err)
     if (strstr(message, "pg_hba.conf") || strstr(message, "authentication"))
         return say(err, ERR_DENIED, message, "see pg_hba.conf on the server");
     if (strstr(message, "permission denied") || strstr(message, "must be superuser"))
-        return say(err, ERR_DENIED, message, hint_for_right(message));
+        return say(err, ERR_DENIED, message, hint_for_right(conn, message));
     if (strstr(message, "database") && strstr(message, "does not exist"))
         return say(err, ERR_NOT_FOUND, message, NULL);
     if (detail)
@@ -113,7 +119,7 @@ int pg_error(struct pg_conn *conn, const struct pg_result *result, struct err *e
             continue;
         const char *hint = states[i].hint;
         if (strcmp(state, "42501") == 0)
-            hint = hint_for_right(message);
+            hint = hint_for_right(conn, message);
         return say(err, states[i].code, message, hint);
     }
     if (PQstatus(conn) == CONNECTION_BAD)
