@@ -100,7 +100,8 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
         return r;
     how.to = store;
     session_follow(session, &progress);
-    store_follow(store, &progress);
+    if (store) /* a trial copies to nowhere */
+        store_follow(store, &progress);
     r = replicate_run(&how, &result, err);
     session_follow(session, NULL);
     meter_stop();
