@@ -404,7 +404,7 @@ def test_points_and_prune_go_by_the_physical_backups(user_yester, server):
         receiver.said("receiving timeline 1")
         server.sql("CREATE TABLE t (n int)")
         assert y.repo, "prune --now is for directories: in a bucket the test ends here"
-    y.run("prune", "--now")
+        y.run("prune", "--now")
         for _ in range(3):
             server.sql("INSERT INTO t VALUES (1)")
             server.switch()
