@@ -82,5 +82,6 @@ const struct command command_cat = {
     .least = 1,
     .most = 1,
     .falls_back = true,
+    .cache = CACHE_METADATA,
     .run = run,
 };

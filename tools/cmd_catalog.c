@@ -59,5 +59,6 @@ const struct command command_catalog_rebuild = {
     .details = "Hardly ever needed: a catalog that is missing, old or damaged is made again "
                "without asking.\n",
     .options = options,
+    .cache = CACHE_METADATA,
     .run = run,
 };

@@ -265,5 +265,6 @@ const struct command command_diff = {
     .most = 2,
     .failed = 2,
     .falls_back = true,
+    .cache = CACHE_METADATA,
     .run = run,
 };

@@ -180,5 +180,6 @@ const struct command command_find = {
     .least = 1,
     .most = 1,
     .falls_back = true,
+    .cache = CACHE_METADATA,
     .run = run,
 };

@@ -212,5 +212,6 @@ const struct command command_history = {
     .least = 1,
     .most = 1,
     .falls_back = true,
+    .cache = CACHE_METADATA,
     .run = run,
 };

@@ -142,5 +142,6 @@ const struct command command_list = {
                "What is forgotten is shown by --all, until prune removes it.\n",
     .options = options,
     .falls_back = true,
+    .cache = CACHE_METADATA,
     .run = run,
 };

@@ -162,5 +162,6 @@ const struct command command_ls = {
     .options = options,
     .most = 1,
     .falls_back = true,
+    .cache = CACHE_METADATA,
     .run = run,
 };

@@ -92,6 +92,7 @@ const struct command command_mount = {
     .least = 1,
     .most = 1,
     .falls_back = true,
+    .cache = CACHE_ALL,
     .run = run_mount,
 };
 

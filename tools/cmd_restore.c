@@ -462,5 +462,6 @@ const struct command command_restore = {
     .least = 1,
     .most = ANY_NUMBER,
     .falls_back = true,
+    .cache = CACHE_METADATA,
     .run = run,
 };

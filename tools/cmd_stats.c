@@ -235,5 +235,6 @@ const struct command command_stats = {
                "several files share\nis counted with the oldest.  Bytes are as "
                "stored, compressed; directories' own room is not in it.\n",
     .options = options,
+    .cache = CACHE_METADATA,
     .run = run,
 };

@@ -14,6 +14,9 @@
 struct err;
 struct app;
 
+/* What a command that only wants content takes from, and keeps in, the cache on the disk. */
+enum command_cache { CACHE_NOTHING, CACHE_METADATA, CACHE_ALL };
+
 struct command {
     const char *name;      /* "backup", "key list" */
     const char *arguments; /* for --help: "[PATH…]" */
@@ -21,7 +24,8 @@ struct command {
     const char *examples;  /* what --help shows first; lines that end in \n */
     const char *details;   /* may be NULL */
     const struct option_spec *options;
-    bool falls_back;    /* to a replica, where the repository is gone */
+    bool falls_back; /* to a replica, where the repository is gone */
+    enum command_cache cache;
     size_t least, most; /* how many arguments it takes */
     int failed;         /* its exit status for every error; 0: by kind */
     int (*run)(struct app *app, struct err *err);

@@ -72,6 +72,7 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_S3_STORAGE_CLASS] = {"s3", "storage_class", SETTING_TEXT, NULL, NULL, NULL},
     [SET_S3_COLD_AFTER] = {"s3", "cold_after", SETTING_TIME, NULL, NULL, "0"},
     [SET_S3_REGIONS] = {"s3", "regions", SETTING_LIST, NULL, NULL, NULL},
+    [SET_S3_DISK_CACHE] = {"s3", "disk_cache", SETTING_SIZE, NULL, NULL, "1G"},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
     [SET_MOUNT_REFRESH] = {"mount", "refresh", SETTING_SIZE, "refresh", NULL, "10"},
     [SET_MOUNT_CACHE] = {"mount", "cache", SETTING_SIZE, "cache", NULL, "256M"},

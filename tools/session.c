@@ -9,7 +9,9 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/base/hex.h"
 #include "backup/base/pace.h"
+#include "backup/store/sealedcache.h"
 #include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
@@ -121,6 +123,24 @@ int session_catalog_directory(const struct app *app, const struct session *sessi
     return 0;
 }
 
+/* Beside the catalog.  Who looks at what the store has (verify, prune, backup …) has none. */
+static void use_cache(const struct app *app, struct session *session, const char *directory)
+{
+    char id[2 * REPO_ID_SIZE + 1], path[DIRECTORY_SIZE];
+    struct sealedcache_options options = {
+        .directory = path,
+        .bytes = config_number(&app->config, SET_S3_DISK_CACHE),
+        .keeps_data = app->command->cache == CACHE_ALL,
+    };
+
+    hex_encode(session->repo->id, REPO_ID_SIZE, id);
+    if (app->command->cache == CACHE_NOTHING || !repo_is_remote(session->repo) ||
+        snprintf(path, sizeof(path), "%s/%s", directory, id) >= (int)sizeof(path))
+        return;
+    memcpy(options.repository, session->repo->id, sizeof(options.repository));
+    repo_use_cache(session->repo, sealedcache_open(&options));
+}
+
 static int open_catalog(struct app *app, struct session *session, enum session_depth depth,
                         struct err *err)
 {
@@ -129,6 +149,8 @@ static int open_catalog(struct app *app, struct session *session, enum session_d
 
     if (r == 0)
         r = catalog_open(session->repo, directory, &session->catalog, err);
+    if (r == 0)
+        use_cache(app, session, directory);
     if (r == 0 && depth > SESSION_CATALOG)
         r = catalog_sync(session->catalog, depth == SESSION_ALL, err);
     return r;

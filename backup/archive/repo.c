@@ -14,6 +14,7 @@
 #include "backup/base/err.h"
 #include "backup/base/hex.h"
 #include "backup/base/random.h"
+#include "backup/store/sealedcache.h"
 #include "backup/store/store.h"
 
 enum { VERSION = 1, REPOSITORY_SIZE = 64, ID_ALGORITHM_BLAKE3 = 1 };
@@ -180,8 +181,15 @@ void repo_free(struct repo *repo)
     keyring_free(repo->keyring);
     keyring_free(repo->later);
     pthread_mutex_destroy(&repo->lock);
+    sealedcache_close(repo->cache);
     store_close(repo->store);
     free(repo);
+}
+
+void repo_use_cache(struct repo *repo, struct sealedcache *cache)
+{
+    sealedcache_close(repo->cache);
+    repo->cache = cache;
 }
 
 bool repo_is_remote(const struct repo *repo)

@@ -23,6 +23,7 @@ struct idtable;
 struct part_key;
 struct progress;
 struct remap;
+struct sealedcache;
 struct store;
 
 enum { OBJECT_NAME_SIZE = 80 };
@@ -31,7 +32,8 @@ struct repo {
     struct store *store;
     struct keyring *keyring;
     struct idtable *ids;
-    struct remap *remap; /* where content was moved */
+    struct remap *remap;       /* where content was moved */
+    struct sealedcache *cache; /* of what is fetched; NULL: none, all comes from the store */
     uint8_t id[REPO_ID_SIZE];
     pthread_mutex_t lock;
     struct keyring *later; /* what others rotated to since the keyring was opened; NULL: nothing */
@@ -46,6 +48,10 @@ int repo_open(struct store *store, const struct secret *secrets, size_t count, s
               struct err *err);
 void repo_free(struct repo *repo);
 void repo_freep(struct repo **repo);
+
+/* From now on archives are read through a cache (sealed.h), which the repo takes over.  Only for
+ * who wants content, and not what the store has; before anything is read. */
+void repo_use_cache(struct repo *repo, struct sealedcache *cache);
 
 /* Where it is, as the user wrote it. */
 const char *repo_location(const struct repo *repo);

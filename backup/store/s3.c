@@ -49,6 +49,7 @@ static const struct store_ops ops = {
     .retain = s3_retain,
     .follow = follow,
     .cold = &s3_cold_ops,
+    .reopen = s3_reopen_object,
 };
 
 static void close_store(struct store *store)

@@ -119,6 +119,8 @@ extern const struct cold_ops s3_cold_ops;
 
 int s3_open_object(struct store *store, const char *name, struct store_object **out,
                    struct err *err);
+int s3_reopen_object(struct store *store, const char *name, uint64_t size,
+                     struct store_object **out, struct err *err);
 int s3_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err);
 int s3_read(struct store_object *object, uint64_t offset, void *out, size_t count, struct err *err);
 void s3_close_object(struct store_object *object);

@@ -76,6 +76,17 @@ int store_open(struct store *store, const char *name, struct store_object **out,
     return r < 0 ? r : store->ops->open(store, name, out, err);
 }
 
+int store_reopen(struct store *store, const char *name, uint64_t size, struct store_object **out,
+                 struct err *err)
+{
+    int r = check_name(name, err);
+
+    if (r < 0)
+        return r;
+    return store->ops->reopen ? store->ops->reopen(store, name, size, out, err)
+                              : store->ops->open(store, name, out, err);
+}
+
 uint64_t store_object_size(const struct store_object *object)
 {
     return object->size;

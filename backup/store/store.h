@@ -57,6 +57,8 @@ struct store_ops {
     int (*retain)(struct store *store, const char *name, int64_t until_ns, struct err *err);
     void (*follow)(struct store *store, struct progress *progress);
     const struct cold_ops *cold; /* cold.h; NULL: all that is there can be read at once */
+    int (*reopen)(struct store *store, const char *name, uint64_t size, struct store_object **out,
+                  struct err *err);
 };
 
 /* What every driver's own struct begins with. */
@@ -91,6 +93,9 @@ int store_list(struct store *store, const char *prefix, store_list_fn *each, voi
                struct err *err);
 
 int store_open(struct store *store, const char *name, struct store_object **out, struct err *err);
+/* One whose size is known from before: nothing is asked of a remote store until it is read. */
+int store_reopen(struct store *store, const char *name, uint64_t size, struct store_object **out,
+                 struct err *err);
 uint64_t store_object_size(const struct store_object *object);
 /* All of `count` bytes or an error: an object that ends earlier is ERR_CORRUPT. */
 int store_read(struct store_object *object, uint64_t offset, void *out, size_t count,
