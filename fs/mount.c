@@ -20,7 +20,8 @@
 
 enum {
     LOOP_THREADS = 2,
-    REMOTE_THREADS = 32,
+    REMOTE_THREADS = 64,
+    REMOTE_KEPT = 32 * 1024 * 1024,
     POOL_DEPTH = 256,
     BACKGROUND_MAX = 64,
     THREAD_PATIENCE = 5 /* s */
@@ -178,7 +179,7 @@ static int open_repository(struct mount *mount, struct err *err)
     mount->shots = shots_new(mount->repo, mount->options->host);
     if (!mount->shots)
         return err_set(err, ERR_NOMEM, "out of memory");
-    return watch_refresh(mount, false, err);
+    return watch_begin(mount, err);
 }
 
 /* Fails all requests that are still open, without asking anybody. */
@@ -304,6 +305,11 @@ static int serve(struct mount *mount, struct err *err)
 
     /* Blocks come and go in two threads' hands: more arenas would only keep what is free. */
     (void)mallopt(M_ARENA_MAX, 2);
+    /* Pages that are given back and taken again are cleared each time: as costly as decoding. */
+    if (repo_is_remote(mount->repo)) {
+        (void)mallopt(M_MMAP_THRESHOLD, REMOTE_KEPT);
+        (void)mallopt(M_TRIM_THRESHOLD, REMOTE_KEPT);
+    }
     if (rc == 0)
         rc = make_session(mount, err);
     return rc < 0 ? rc : serve_session(mount, err);

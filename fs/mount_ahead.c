@@ -7,15 +7,20 @@
 
 enum {
     STREAMS = 64,
-    STREAM_JOB = 1024 * 1024, /* one job decodes about so much */
+    JOB_LEAST = 1024 * 1024, /* one job looks after about so much of a file */
+    JOB_MOST = 16 * 1024 * 1024,
+    WINDOW_JOBS = 4, /* in which a window is split, as long as they are large enough */
     WINDOW_FIRST = 1024 * 1024,
     WINDOW_MAX = 8 * 1024 * 1024,
-    /* 30 ms at 1 GB/s; each job is a request or two. */
-    REMOTE_WINDOW_MAX = 32 * 1024 * 1024,
-    SLACK = 2 * MOUNT_READ_MAX, /* requests of one reader overtake each other */
-    RUN_GAP = 256 * 1024,       /* misses that close are one run of small files */
+    REMOTE_WINDOW_MAX = 64 * 1024 * 1024, /* 60 ms at 1 GB/s */
+    REMOTE_PIECE = 4 * 1024 * 1024,       /* fetched by one request */
+    RANGES_MAX = 512,                     /* that are put in order at once */
+    RANGES_GAP = 64 * 1024,               /* ranges that close are fetched together */
+    SLACK = 8 * MOUNT_READ_MAX,           /* requests of one reader overtake each other */
+    RUN_GAP = 256 * 1024,                 /* misses that close are one run of small files */
     RUN_AHEAD = 512 * 1024,
     JOBS_MAX = 32,
+    REMOTE_JOBS_MAX = 128, /* they wait for the network */
 };
 
 /* A file that is read, or (small files) an archive. */
@@ -28,6 +33,8 @@ struct stream {
 
 struct ahead {
     struct mount *mount;
+    bool remote;
+    int jobs_max;
     uint64_t window_max;
     atomic_int jobs;      /* that wait or run */
     pthread_mutex_t lock; /* guards what follows */
@@ -49,11 +56,13 @@ struct ahead *ahead_new(struct mount *mount)
 
     if (!ahead)
         return NULL;
-    uint64_t most = repo_is_remote(mount->repo) ? REMOTE_WINDOW_MAX : WINDOW_MAX;
+    ahead->remote = repo_is_remote(mount->repo);
+    ahead->jobs_max = ahead->remote ? REMOTE_JOBS_MAX : JOBS_MAX;
+    uint64_t most = ahead->remote ? REMOTE_WINDOW_MAX : WINDOW_MAX;
     ahead->mount = mount;
     pthread_mutex_init(&ahead->lock, NULL);
     /* What is decoded ahead must not push out what is read now. */
-    ahead->window_max = mount->options->cache_bytes / 8;
+    ahead->window_max = mount->options->cache_bytes / (ahead->remote ? 4 : 8);
     if (ahead->window_max > most)
         ahead->window_max = most;
     return ahead;
@@ -69,7 +78,74 @@ void ahead_free(struct ahead *ahead)
 
 /* ---- in the pool ------------------------------------------------------------------------- */
 
-static void fetch_file(struct ahead_job *job)
+static void submit(struct ahead *ahead, const struct ahead_job *wanted, bool anyway);
+
+/* Bytes of an archive. */
+struct range {
+    struct place place;
+    uint64_t length;
+};
+
+struct ranges {
+    struct range at[RANGES_MAX];
+    size_t count;
+};
+
+static int by_place(const void *left, const void *right)
+{
+    const struct place *a = &((const struct range *)left)->place;
+    const struct place *b = &((const struct range *)right)->place;
+
+    if (a->archive != b->archive)
+        return a->archive < b->archive ? -1 : 1;
+    return a->raw < b->raw ? -1 : a->raw > b->raw;
+}
+
+/* Puts them in the order of the archives, where neighbours become one: a file that several workers
+ * stored lies there in pieces of one block, in turn. */
+static void join(struct ranges *ranges, uint64_t most)
+{
+    size_t kept = 0;
+
+    qsort(ranges->at, ranges->count, sizeof(ranges->at[0]), by_place);
+    for (size_t i = 0; i < ranges->count; i++) {
+        const struct range *next = &ranges->at[i];
+        struct range *last = kept > 0 ? &ranges->at[kept - 1] : NULL;
+        uint64_t skip = last ? next->place.raw - (uint64_t)last->place.raw : 0;
+        if (last && last->place.archive == next->place.archive &&
+            skip <= last->length + RANGES_GAP && skip + next->length <= most)
+            last->length = skip + next->length > last->length ? skip + next->length : last->length;
+        else
+            ranges->at[kept++] = *next;
+    }
+    ranges->count = kept;
+}
+
+/* Over a network by many requests at once. */
+static void fetch_range(struct ahead *ahead, struct range range)
+{
+    while (range.length > 0) {
+        uint64_t part = range.length;
+        if (ahead->remote && part > REMOTE_PIECE)
+            part = REMOTE_PIECE;
+        if (ahead->remote)
+            submit(ahead, &(struct ahead_job){.place = range.place, .count = (size_t)part}, true);
+        else
+            blocks_prefetch(ahead->mount->blocks, range.place, (size_t)part);
+        range.place.raw += (uint32_t)part;
+        range.length -= part;
+    }
+}
+
+static void fetch_ranges(struct ahead *ahead, struct ranges *ranges)
+{
+    join(ranges, ahead->remote ? REMOTE_PIECE : JOB_LEAST);
+    for (size_t i = 0; i < ranges->count; i++)
+        fetch_range(ahead, ranges->at[i]);
+    ranges->count = 0;
+}
+
+static void fetch_file(struct ahead_job *job, struct ranges *ranges)
 {
     CLEANUP(held_entry_clear) struct held_entry held = {0};
     CLEANUP(content_close) struct content_cursor cursor = {0};
@@ -85,11 +161,25 @@ static void fetch_file(struct ahead_job *job)
         uint64_t from = start > job->offset ? start : job->offset;
         uint64_t to = extent.length < end - start ? start + extent.length : end;
         uint64_t raw = (uint64_t)extent.place.raw + (from - start);
-        if (extent_is_hole(&extent) || to <= from || raw > UINT32_MAX)
+        if (extent_is_hole(&extent) || to <= from || raw + (to - from) > UINT32_MAX)
             continue;
-        struct place place = {.archive = extent.place.archive, .raw = (uint32_t)raw};
-        blocks_prefetch(mount->blocks, place, (size_t)(to - from));
+        ranges->at[ranges->count++] = (struct range){
+            .place = {.archive = extent.place.archive, .raw = (uint32_t)raw}, .length = to - from};
+        if (ranges->count == RANGES_MAX)
+            fetch_ranges(job->ahead, ranges);
     }
+    fetch_ranges(job->ahead, ranges);
+}
+
+static void plan(struct ahead_job *job)
+{
+    struct ranges *ranges = malloc(sizeof(*ranges));
+
+    if (!ranges)
+        return;
+    ranges->count = 0;
+    fetch_file(job, ranges);
+    free(ranges);
 }
 
 static void run_job(void *argument)
@@ -98,28 +188,37 @@ static void run_job(void *argument)
 
     atomic_fetch_add_explicit(&job->ahead->mount->counters.prefetched, 1, memory_order_relaxed);
     if (job->id != 0)
-        fetch_file(job);
+        plan(job);
     else
         blocks_prefetch(job->ahead->mount->blocks, job->place, job->count);
     atomic_fetch_sub(&job->ahead->jobs, 1);
     free(job);
 }
 
-/* Dropped when there is much to do already. */
-static void submit(struct ahead *ahead, const struct ahead_job *wanted)
+/* Takes a job that was counted already. */
+static bool hand_over(struct ahead *ahead, const struct ahead_job *wanted)
 {
-    struct ahead_job *job;
+    struct ahead_job *job = malloc(sizeof(*job));
 
-    if (atomic_fetch_add(&ahead->jobs, 1) >= JOBS_MAX || !(job = malloc(sizeof(*job)))) {
-        atomic_fetch_sub(&ahead->jobs, 1);
-        return;
-    }
+    if (!job)
+        return false;
     *job = *wanted;
     job->ahead = ahead;
     if (pool_try_submit(ahead->mount->pool, run_job, job))
+        return true;
+    free(job);
+    return false;
+}
+
+/* When there is much to do already: dropped, or (`anyway`, and then it is a range) done by the
+ * caller. */
+static void submit(struct ahead *ahead, const struct ahead_job *wanted, bool anyway)
+{
+    if (atomic_fetch_add(&ahead->jobs, 1) < ahead->jobs_max && hand_over(ahead, wanted))
         return;
     atomic_fetch_sub(&ahead->jobs, 1);
-    free(job);
+    if (anyway)
+        blocks_prefetch(ahead->mount->blocks, wanted->place, wanted->count);
 }
 
 /* ---- what is sequential ------------------------------------------------------------------ */
@@ -150,6 +249,22 @@ static void advance(struct stream *stream, uint64_t id, uint64_t offset, uint64_
     *to = stream->expected + stream->window;
 }
 
+static uint64_t job_size(const struct stream *stream)
+{
+    uint64_t size = stream->window / WINDOW_JOBS;
+
+    return size < JOB_LEAST ? JOB_LEAST : size < JOB_MOST ? size : JOB_MOST;
+}
+
+/* No more than there are jobs for: what is left over is asked for by the next read. */
+static uint64_t within_jobs(struct ahead *ahead, uint64_t from, uint64_t to, uint64_t size)
+{
+    int jobs = atomic_load(&ahead->jobs);
+    uint64_t most = jobs < ahead->jobs_max ? (uint64_t)(ahead->jobs_max - jobs) * size : 0;
+
+    return to <= from || to - from <= most ? to : from + most;
+}
+
 void ahead_note(struct ahead *ahead, uint64_t id, uint64_t offset, size_t count, uint64_t file_size)
 {
     uint64_t from, to;
@@ -159,15 +274,15 @@ void ahead_note(struct ahead *ahead, uint64_t id, uint64_t offset, size_t count,
     pthread_mutex_lock(&ahead->lock);
     struct stream *stream = stream_of(ahead->files, id);
     advance(stream, id, offset, offset + count, ahead, &from, &to);
-    if (to > file_size)
-        to = file_size;
-    bool worth = to > from && (to - from >= STREAM_JOB / 2 || to == file_size);
+    uint64_t size = job_size(stream);
+    to = within_jobs(ahead, from, to < file_size ? to : file_size, size);
+    bool worth = to > from && (to - from >= size || to == file_size);
     if (worth)
         stream->fetched = to;
     pthread_mutex_unlock(&ahead->lock);
-    for (; worth && from < to; from += STREAM_JOB) {
-        size_t part = to - from < STREAM_JOB ? (size_t)(to - from) : STREAM_JOB;
-        submit(ahead, &(struct ahead_job){.id = id, .offset = from, .count = part});
+    for (; worth && from < to; from += size) {
+        size_t part = (size_t)(to - from < size ? to - from : size);
+        submit(ahead, &(struct ahead_job){.id = id, .offset = from, .count = part}, false);
     }
 }
 
@@ -185,5 +300,5 @@ void ahead_missed(struct ahead *ahead, struct place place, size_t count)
     if (!follows || end + RUN_AHEAD > UINT32_MAX || ahead->window_max < RUN_AHEAD)
         return;
     place.raw = (uint32_t)end;
-    submit(ahead, &(struct ahead_job){.place = place, .count = RUN_AHEAD});
+    submit(ahead, &(struct ahead_job){.place = place, .count = RUN_AHEAD}, false);
 }

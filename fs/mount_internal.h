@@ -330,6 +330,8 @@ void push_stop(struct push *push);
 
 /* Brings the table of snapshots up to what the repository has, and tells the kernel. */
 int watch_refresh(struct mount *mount, bool notify, struct err *err);
+/* The same before anything is mounted, from what the catalog has where that is enough. */
+int watch_begin(struct mount *mount, struct err *err);
 /* Runs until mount->stop. */
 void *watch_run(void *mount);
 

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include "backup/archive/blocks.h"
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/log.h"
+#include "backup/base/pool.h"
 #include "catalog/catalog.h"
 #include "fs/mount_internal.h"
 
@@ -122,21 +124,57 @@ static void tell_all(struct mount *mount, const struct shot_changes *changes, bo
     tell_history(mount);
 }
 
-int watch_refresh(struct mount *mount, bool notify, struct err *err)
+static int take_over(struct mount *mount, bool notify, size_t *out_count, struct err *err)
 {
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
     CLEANUP(shot_changes_clear) struct shot_changes changes = {0};
     uint16_t old_top = 0;
     bool had_top = shots_top(mount->shots, &old_top);
-    int rc = catalog_sync(mount->catalog, false, err);
+    int rc = catalog_snapshots(mount->catalog, NULL, &rows, err);
 
-    if (rc == 0)
-        rc = catalog_snapshots(mount->catalog, NULL, &rows, err);
     if (rc == 0)
         rc = shots_update(mount->shots, &rows, &changes, err);
     if (rc == 0 && notify && changes.count > 0)
         tell_all(mount, &changes, had_top, old_top);
+    *out_count = rows.count;
     return rc;
+}
+
+int watch_refresh(struct mount *mount, bool notify, struct err *err)
+{
+    size_t count;
+    int rc = catalog_sync(mount->catalog, false, err);
+
+    return rc < 0 ? rc : take_over(mount, notify, &count, err);
+}
+
+/* The caller has listed the repository a moment ago, and the first look comes in a moment: over a
+ * network that is not done a third time.  A catalog without anything may be one in memory. */
+int watch_begin(struct mount *mount, struct err *err)
+{
+    size_t count = 0;
+    int rc = repo_is_remote(mount->repo) ? take_over(mount, false, &count, err) : 0;
+
+    return rc == 0 && count == 0 ? watch_refresh(mount, false, err) : rc;
+}
+
+/* In the pool: what whoever looks first will look at. */
+static void warm(void *argument)
+{
+    struct mount *mount = argument;
+    struct shot shot;
+    struct err ignored;
+    uint32_t number;
+    uint16_t top;
+
+    if (!shots_top(mount->shots, &top))
+        return;
+    for (unsigned type = 1; type <= TYPES; type++) {
+        CLEANUP(tree_closep) struct tree_cursor *cursor = NULL;
+        if (shots_latest(mount->shots, top, type, &number, &shot) &&
+            shots_load(mount->shots, number, &shot, &ignored) == 0)
+            (void)tree_open(mount->blocks, &shot.directories[type], 0, &cursor, &ignored);
+    }
 }
 
 /* ---- the thread -------------------------------------------------------------------------- */
@@ -237,6 +275,8 @@ void *watch_run(void *context)
     sigaddset(&signals, SIGUSR2); /* blocked in every thread */
     if (statvfs(mount->directory, &st) == 0) {
         raise_read_ahead(mount);
+        if (repo_is_remote(mount->repo))
+            pool_submit(mount->pool, warm, mount);
         daemon_ready(mount);
     } else {
         log_error("%s does not answer", mount->directory);

@@ -99,6 +99,31 @@ static void what_is_in_use_outlasts_what_is_not(void **state)
     blockcache_free(cache);
 }
 
+/* A long read with a window ahead of it, in a cache that holds four windows. */
+static void what_was_loaded_ahead_is_not_pushed_out_by_what_was_read(void **state)
+{
+    (void)state;
+    enum { HELD = 100, WINDOW = 25, KEYS = 2000 };
+    struct blockcache *cache = blockcache_new((size_t)HELD * BLOCK_COST_MAX);
+    struct disk disk = {0};
+    struct err err;
+
+    for (uint64_t key = 0; key < KEYS; key++) {
+        uint64_t last = key + WINDOW < KEYS ? key + WINDOW : KEYS - 1;
+        for (uint64_t ahead = key; ahead <= last; ahead++)
+            assert_int_equal(blockcache_ahead(cache, ahead, load, &disk, &err), 0);
+        assert_true(blockcache_has(cache, key));
+        get_and_drop(cache, &disk, key);
+        get_and_drop(cache, &disk, key); /* as where a block belongs to two reads */
+    }
+    assert_int_equal(disk.loads, KEYS);
+    disk.failures_left = 1;
+    assert_int_equal(blockcache_ahead(cache, KEYS, load, &disk, &err), -ERR_CORRUPT);
+    assert_false(blockcache_has(cache, KEYS));
+    get_and_drop(cache, &disk, KEYS);
+    blockcache_free(cache);
+}
+
 static void a_block_larger_than_the_cache_is_given_and_not_kept(void **state)
 {
     (void)state;
@@ -253,6 +278,7 @@ int main(void)
         cmocka_unit_test(a_block_is_loaded_once),
         cmocka_unit_test(it_holds_no_more_bytes_than_its_limit),
         cmocka_unit_test(what_is_in_use_outlasts_what_is_not),
+        cmocka_unit_test(what_was_loaded_ahead_is_not_pushed_out_by_what_was_read),
         cmocka_unit_test(a_block_larger_than_the_cache_is_given_and_not_kept),
         cmocka_unit_test(a_failed_load_is_tried_again),
         cmocka_unit_test(a_block_outlives_its_cache),

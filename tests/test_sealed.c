@@ -147,7 +147,7 @@ static void poison(struct sealedcache *cache, const struct stored *stored, uint6
     uint64_t whole;
     size_t size = SEALEDCACHE_PAGE;
 
-    (void)sealedcache_get(cache, &key, bytes, &size, &whole);
+    (void)sealedcache_get(cache, &key, bytes, sizeof(bytes), &size, &whole);
     for (size_t i = 0; i < size; i += 1000)
         bytes[i] ^= 1;
     sealedcache_drop(cache, &key);

@@ -79,7 +79,7 @@ static bool has(struct sealedcache *cache, const char *object, uint64_t page)
     uint64_t whole = 0;
     size_t size = 0;
 
-    if (!sealedcache_get(cache, &key, got, &size, &whole))
+    if (!sealedcache_get(cache, &key, got, sizeof(got), &size, &whole))
         return false;
     assert_int_equal(size, fill(wanted, object, page));
     assert_memory_equal(got, wanted, size);

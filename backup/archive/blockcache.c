@@ -18,7 +18,8 @@ struct cached {
     struct cached *before, *after; /* in the shard's ring; NULL while it is loaded */
     struct block *block;           /* NULL while it is loaded */
     uint64_t key;
-    bool used; /* since the hand came by */
+    bool used;  /* since the hand came by */
+    bool ahead; /* loaded for later, and nobody has come for it yet */
 };
 
 struct shard {
@@ -212,6 +213,16 @@ static struct cached *add_loading(struct shard *shard, uint64_t key)
     return entry;
 }
 
+/* What was loaded ahead and is then read once is as what was loaded when it was read: it goes
+ * before what is still waiting for its reader. */
+static struct block *look(struct shard *shard, struct cached *entry)
+{
+    entry->used = !entry->ahead;
+    entry->ahead = false;
+    shard->stats.hits++;
+    return block_ref(entry->block);
+}
+
 /* The cached block with a reference; else NULL, and *out_mine is the entry that the caller is to
  * load (NULL: no memory for one, load without).  Waits while another thread loads. */
 static struct block *find_or_claim(struct shard *shard, uint64_t key, struct cached **out_mine)
@@ -227,13 +238,10 @@ static struct block *find_or_claim(struct shard *shard, uint64_t key, struct cac
         entry = *chain_of(shard, key);
     }
     shard->stats.waits += waited;
-    if (entry) {
-        entry->used = true;
-        block = block_ref(entry->block);
-        shard->stats.hits++;
-    } else {
+    if (entry)
+        block = look(shard, entry);
+    else
         *out_mine = add_loading(shard, key);
-    }
     pthread_mutex_unlock(&shard->lock);
     return block;
 }
@@ -285,13 +293,41 @@ struct block *blockcache_peek(struct blockcache *cache, uint64_t key)
 
     pthread_mutex_lock(&shard->lock);
     struct cached *entry = *chain_of(shard, key);
-    if (entry && entry->block) {
-        entry->used = true;
-        block = block_ref(entry->block);
-        shard->stats.hits++;
-    }
+    if (entry && entry->block)
+        block = look(shard, entry);
     pthread_mutex_unlock(&shard->lock);
     return block;
+}
+
+bool blockcache_has(struct blockcache *cache, uint64_t key)
+{
+    struct shard *shard = shard_of(cache, key);
+
+    pthread_mutex_lock(&shard->lock);
+    bool found = *chain_of(shard, key) != NULL;
+    pthread_mutex_unlock(&shard->lock);
+    return found;
+}
+
+int blockcache_ahead(struct blockcache *cache, uint64_t key, blockcache_load_fn *load,
+                     void *context, struct err *err)
+{
+    struct shard *shard = shard_of(cache, key);
+    struct cached *mine = NULL;
+    struct block *block = NULL;
+
+    pthread_mutex_lock(&shard->lock);
+    if (!*chain_of(shard, key))
+        mine = add_loading(shard, key);
+    pthread_mutex_unlock(&shard->lock);
+    if (!mine)
+        return 0;
+    mine->used = mine->ahead = true;
+    int r = load(context, key, &block, err);
+    settle(shard, mine, r < 0 ? NULL : block);
+    if (r == 0)
+        block_unref(block);
+    return r;
 }
 
 void blockcache_stats(struct blockcache *cache, struct blockcache_stats *out)

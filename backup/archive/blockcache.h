@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,4 +38,10 @@ int blockcache_get(struct blockcache *cache, uint64_t key, blockcache_load_fn *l
                    struct block **out, struct err *err);
 /* Only if it is there: a reference, or NULL. */
 struct block *blockcache_peek(struct blockcache *cache, uint64_t key);
+/* Has it loaded for later, if it is not there: it stays until somebody came for it, or the hand has
+ * come by twice. */
+int blockcache_ahead(struct blockcache *cache, uint64_t key, blockcache_load_fn *load,
+                     void *context, struct err *err);
+/* Whether it is there or being loaded; does not count as use. */
+bool blockcache_has(struct blockcache *cache, uint64_t key);
 void blockcache_stats(struct blockcache *cache, struct blockcache_stats *out);

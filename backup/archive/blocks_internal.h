@@ -1,6 +1,6 @@
 /*
- * blocks_internal — what blocks.c (blocks decoded and cached) and blocks_locate.c (in which archive
- * they are by now) share.
+ * blocks_internal — what blocks.c (blocks decoded and cached), blocks_locate.c (in which archive
+ * they are by now) and blocks_fetch.c (neighbours in one piece) share.
  */
 #pragma once
 
@@ -12,7 +12,13 @@
 struct codec;
 struct readers;
 
-enum { IDLE_CODECS = 16 };
+enum { IDLE_CODECS = 16, AROUND_ARCHIVES = 64 };
+
+/* How often metadata of an archive was fetched. */
+struct blocks_around {
+    uint32_t archive;
+    unsigned steps;
+};
 
 struct blocks {
     struct repo *repo; /* these are fixed when it is made */
@@ -20,6 +26,7 @@ struct blocks {
     struct readers *readers;
     void (*watch)(void *context, struct place place); /* set while one thread reads */
     void *watch_context;
+    uint64_t around_max; /* of metadata, at once */
 
     pthread_mutex_t lock; /* guards what follows */
     struct codec *idle[IDLE_CODECS];
@@ -27,6 +34,7 @@ struct blocks {
     struct blocks_run *runs; /* being fetched */
     pthread_cond_t run_ended;
     _Atomic unsigned run_count; /* how many; may be looked at without the lock */
+    struct blocks_around around[AROUND_ARCHIVES];
 };
 
 /* Neighbours that are being fetched in one piece: who needs one of them waits for it. */
@@ -49,3 +57,17 @@ struct located {
 int blocks_locate(struct blocks *blocks, struct place place, struct located *out, struct err *err);
 /* The same if an open archive has it. */
 bool blocks_locate_open(struct blocks *blocks, struct place place, struct located *out);
+
+/* What the loader of a block needs. */
+struct blocks_loading {
+    struct blocks *blocks;
+    const struct located *located;
+    const uint8_t *stored; /* fetched already; or NULL */
+};
+
+/* In the cache, and how it comes there: a blockcache_load_fn for a struct blocks_loading. */
+uint64_t blocks_key(const struct located *located);
+int blocks_load(void *context, uint64_t key, struct block **out, struct err *err);
+/* Before a block is loaded: waits where it comes with its neighbours; metadata of a remote store is
+ * fetched with its neighbours. */
+void blocks_await(struct blocks *blocks, const struct located *located);

@@ -140,6 +140,16 @@ int reader_fetch(const struct reader *reader, size_t first, size_t count, uint8_
     return sealed_read(reader->object, offset, out, last->offset + last->stored_size - offset, err);
 }
 
+int reader_fetch_run(const struct reader *reader, size_t first, size_t count, uint8_t **out,
+                     size_t *out_skip, struct err *err)
+{
+    const struct block_info *last = &reader->blocks[first + count - 1];
+    uint64_t offset = reader->blocks[first].offset;
+
+    return sealed_fetch(reader->object, offset, last->offset + last->stored_size - offset, out,
+                        out_skip, err);
+}
+
 /* The content of the chunks' section; nothing where it is absent. */
 static int load_chunks_once(const struct reader *reader, uint8_t **out, size_t *out_size,
                             struct err *err)

@@ -56,6 +56,9 @@ int reader_open_block(const struct reader *reader, size_t number, const uint8_t 
 /* The stored bytes of `count` blocks in one piece; block_info.offset tells where each begins. */
 int reader_fetch(const struct reader *reader, size_t first, size_t count, uint8_t *out,
                  struct err *err);
+/* The same with room around it: *out is malloc'ed, the first block is *out_skip further on. */
+int reader_fetch_run(const struct reader *reader, size_t first, size_t count, uint8_t **out,
+                     size_t *out_skip, struct err *err);
 
 /* The chunk table: `raw` of each chunk filled in.  *out is malloc'ed. */
 int reader_chunks(const struct reader *reader, struct chunk **out, size_t *out_count,

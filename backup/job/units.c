@@ -72,17 +72,17 @@ void units_put_back(struct units *units, struct unit *unit)
     queue_push_front(units->queue, unit);
 }
 
-/* Stores and folds what the worker has read; at most as many at once as there are cores. */
+/* Stores and folds what the worker has read; at most as many at once as there are cores, and in the
+ * order in which they have read: what was together is stored together. */
 int units_store(struct worker *worker, struct err *err)
 {
     struct units *units = worker->units;
 
-    while (sem_wait(&units->cores) < 0)
-        ;
+    turns_enter(&units->cores);
     int r = units_error(units, err);
     if (r == 0)
         r = pieces_store(worker, err);
-    sem_post(&units->cores);
+    turns_leave(&units->cores);
     return r;
 }
 
@@ -160,7 +160,7 @@ int units_new(const struct units_options *options, struct units **out, struct er
     units->done_tail = &units->done;
     pthread_mutex_init(&units->lock, NULL);
     pthread_cond_init(&units->changed, NULL);
-    sem_init(&units->cores, 0, cores > 0 ? (unsigned)cores : 1);
+    turns_init(&units->cores, cores > 0 ? (size_t)cores : 1);
     chunker_init(&units->chunker, keyring_gear_key(options->repo->keyring));
     units->queue = queue_new(QUEUE_BOUND, count);
     units->workers = calloc(count, sizeof(*units->workers));
@@ -211,7 +211,7 @@ void units_free(struct units *units)
     free(units->filling);
     free(units->workers);
     queue_free(units->queue);
-    sem_destroy(&units->cores);
+    turns_clear(&units->cores);
     pthread_cond_destroy(&units->changed);
     pthread_mutex_destroy(&units->lock);
     free(units);

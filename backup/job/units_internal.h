@@ -3,12 +3,12 @@
 #pragma once
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "backup/archive/chunker.h"
 #include "backup/archive/writer.h"
 #include "backup/base/err.h"
+#include "backup/base/turns.h"
 #include "backup/job/fileread.h"
 #include "backup/job/parts.h"
 #include "backup/job/units.h"
@@ -99,7 +99,7 @@ struct units {
     struct units_options options;
     struct chunker chunker;
     struct queue *queue;
-    sem_t cores; /* who computes */
+    struct turns cores; /* who computes */
     struct worker *workers;
     size_t worker_count, worker_room; /* started; made room for */
     struct unit *filling;             /* the walk's: the batch being gathered */

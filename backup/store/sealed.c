@@ -23,14 +23,6 @@ struct sealed {
     struct store_object *object; /* NULL: not needed yet; once there it stays */
 };
 
-/* What is wanted of an object, and the pages in which it lies. */
-struct span {
-    uint64_t offset;
-    size_t count;
-    uint8_t *out;
-    uint64_t first, end; /* pages */
-};
-
 static void freep(uint8_t **bytes)
 {
     free(*bytes);
@@ -75,7 +67,7 @@ static bool find_tail(struct sealed *sealed)
     uint64_t size;
     size_t got;
 
-    if (!bytes || !sealed->cache || !sealedcache_get(sealed->cache, &key, bytes, &got, &size))
+    if (!bytes || !sealed->cache || !sealedcache_get(sealed->cache, &key, bytes, PAGE, &got, &size))
         return false;
     sealed->size = size;
     return got == tail_size(sealed);
@@ -153,7 +145,7 @@ static int read_tail(struct sealed *sealed, uint64_t offset, void *out, size_t c
 
     if (!bytes)
         return err_set(err, ERR_NOMEM, "no memory to read an object");
-    if (!sealedcache_get(sealed->cache, &key, bytes, &got, &whole) || got != size ||
+    if (!sealedcache_get(sealed->cache, &key, bytes, PAGE, &got, &whole) || got != size ||
         whole != sealed->size) {
         int r = read_there(sealed, begin, bytes, size, err);
         if (r < 0)
@@ -166,6 +158,13 @@ static int read_tail(struct sealed *sealed, uint64_t offset, void *out, size_t c
 
 /* ---- pages ------------------------------------------------------------------------------- */
 
+/* Whole pages, as a buffer of them begins at a page. */
+struct span {
+    uint8_t *bytes;
+    uint64_t begin;      /* of the buffer, in the object */
+    uint64_t first, end; /* pages that are still to be fetched */
+};
+
 static size_t page_size(const struct sealed *sealed, uint64_t page)
 {
     uint64_t left = sealed->size - page * PAGE;
@@ -173,86 +172,94 @@ static size_t page_size(const struct sealed *sealed, uint64_t page)
     return left < PAGE ? (size_t)left : PAGE;
 }
 
-/* What of a page is wanted goes where it is wanted. */
-static void copy_page(const struct span *span, uint64_t page, const uint8_t *bytes, size_t size)
+static uint8_t *page_in(const struct span *span, uint64_t page)
 {
-    uint64_t begin = page * PAGE, end = begin + size;
-    uint64_t from = begin > span->offset ? begin : span->offset;
-    uint64_t to = end < span->offset + span->count ? end : span->offset + span->count;
-
-    if (from < to)
-        memcpy(span->out + (from - span->offset), bytes + (from - begin), (size_t)(to - from));
+    return span->bytes + (page * PAGE - span->begin);
 }
 
-static bool take_page(struct sealed *sealed, const struct span *span, uint64_t page,
-                      uint8_t *scratch)
+static bool take_page(struct sealed *sealed, const struct span *span, uint64_t page)
 {
     const struct sealedcache_key key = key_of(sealed, page);
+    size_t size = page_size(sealed, page), got;
     uint64_t whole;
-    size_t got;
 
-    if (!sealedcache_get(sealed->cache, &key, scratch, &got, &whole) || whole != sealed->size ||
-        got != page_size(sealed, page))
-        return false;
-    copy_page(span, page, scratch, got);
-    return true;
+    return sealedcache_get(sealed->cache, &key, page_in(span, page), size, &got, &whole) &&
+           got == size && whole == sealed->size;
 }
 
 /* Those at either end that the cache has are taken; the ones between are left over, to be fetched
  * in one piece. */
-static void take_ends(struct sealed *sealed, struct span *span, uint8_t *scratch)
+static void take_ends(struct sealed *sealed, struct span *span)
 {
-    while (span->first < span->end && take_page(sealed, span, span->first, scratch))
+    while (span->first < span->end && take_page(sealed, span, span->first))
         span->first++;
-    while (span->first < span->end && take_page(sealed, span, span->end - 1, scratch))
+    while (span->first < span->end && take_page(sealed, span, span->end - 1))
         span->end--;
 }
 
-static int fetch_pages(struct sealed *sealed, const struct span *span, struct err *err)
+static void keep_pages(struct sealed *sealed, const struct span *span)
 {
-    uint64_t begin = span->first * PAGE;
-    uint64_t end = (span->end - 1) * PAGE + page_size(sealed, span->end - 1);
-    CLEANUP(freep) uint8_t *bytes = malloc((size_t)(end - begin));
-
-    if (!bytes)
-        return err_set(err, ERR_NOMEM, "no memory to read an object");
-    int r = read_there(sealed, begin, bytes, (size_t)(end - begin), err);
-    for (uint64_t page = span->first; page < span->end && r == 0; page++) {
+    for (uint64_t page = span->first; page < span->end; page++) {
         const struct sealedcache_key key = key_of(sealed, page);
-        const uint8_t *own = bytes + (page * PAGE - begin);
-        copy_page(span, page, own, page_size(sealed, page));
-        sealedcache_put(sealed->cache, &key, sealed->class, own, page_size(sealed, page),
-                        sealed->size);
+        sealedcache_put(sealed->cache, &key, sealed->class, page_in(span, page),
+                        page_size(sealed, page), sealed->size);
     }
+}
+
+static int fill_span(struct sealed *sealed, struct span *span, struct err *err)
+{
+    bool cached = sealed->cache && !atomic_load_explicit(&sealed->doubted, memory_order_relaxed);
+
+    if (cached)
+        take_ends(sealed, span);
+    if (span->first == span->end)
+        return 0;
+    size_t size = (size_t)((span->end - 1) * PAGE - span->first * PAGE);
+    int r = read_there(sealed, span->first * PAGE, page_in(span, span->first),
+                       size + page_size(sealed, span->end - 1), err);
+    if (r == 0 && cached)
+        keep_pages(sealed, span);
     return r;
 }
 
-static int read_pages(struct sealed *sealed, struct span *span, struct err *err)
+int sealed_fetch(struct sealed *sealed, uint64_t offset, size_t count, uint8_t **out,
+                 size_t *out_skip, struct err *err)
 {
-    CLEANUP(freep) uint8_t *scratch = malloc(PAGE);
-
-    if (!scratch)
+    if (count == 0 || count > sealed->size || offset > sealed->size - count)
+        return err_set(err, ERR_CORRUPT, "%.90s: the object ends early", sealed->name);
+    struct span span = {.first = offset / PAGE, .end = (offset + count - 1) / PAGE + 1};
+    span.begin = span.first * PAGE;
+    uint64_t end = (span.end - 1) * PAGE + page_size(sealed, span.end - 1);
+    CLEANUP(freep) uint8_t *bytes = malloc((size_t)(end - span.begin));
+    if (!bytes)
         return err_set(err, ERR_NOMEM, "no memory to read an object");
-    take_ends(sealed, span, scratch);
-    return span->first == span->end ? 0 : fetch_pages(sealed, span, err);
+    span.bytes = bytes;
+    int r = fill_span(sealed, &span, err);
+    if (r < 0)
+        return r;
+    *out = STEAL(bytes);
+    *out_skip = (size_t)(offset - span.begin);
+    return 0;
 }
+
+/* ---- reading ----------------------------------------------------------------------------- */
 
 int sealed_read(struct sealed *sealed, uint64_t offset, void *out, size_t count, struct err *err)
 {
-    if (!sealed->cache || atomic_load_explicit(&sealed->doubted, memory_order_relaxed))
-        return read_there(sealed, offset, out, count, err);
+    CLEANUP(freep) uint8_t *bytes = NULL;
+    size_t skip;
+
     if (count > sealed->size || offset > sealed->size - count)
         return err_set(err, ERR_CORRUPT, "%.90s: the object ends early", sealed->name);
-    if (count == 0)
-        return 0;
+    if (!sealed->cache || count == 0 ||
+        atomic_load_explicit(&sealed->doubted, memory_order_relaxed))
+        return read_there(sealed, offset, out, count, err);
     if (offset >= sealed->size - tail_size(sealed))
         return read_tail(sealed, offset, out, count, err);
-    struct span span = {.offset = offset,
-                        .count = count,
-                        .out = out,
-                        .first = offset / PAGE,
-                        .end = (offset + count - 1) / PAGE + 1};
-    return read_pages(sealed, &span, err);
+    int r = sealed_fetch(sealed, offset, count, &bytes, &skip, err);
+    if (r == 0)
+        memcpy(out, bytes + skip, count);
+    return r;
 }
 
 bool sealed_doubt(struct sealed *sealed, uint64_t offset, size_t count)

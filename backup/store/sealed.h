@@ -29,6 +29,10 @@ void sealed_close(struct sealed *sealed); /* NULL is allowed */
 uint64_t sealed_size(const struct sealed *sealed);
 /* As store_read(). */
 int sealed_read(struct sealed *sealed, uint64_t offset, void *out, size_t count, struct err *err);
+/* The same without another copy, for what is large: *out is malloc'ed and begins at a page; what
+ * was asked for is *out_skip further on. */
+int sealed_fetch(struct sealed *sealed, uint64_t offset, size_t count, uint8_t **out,
+                 size_t *out_skip, struct err *err);
 /* What was read there is not what was written.  True: it may have been the cache's, which forgets
  * it; from now on all of the object comes from the store, and it is worth reading again. */
 bool sealed_doubt(struct sealed *sealed, uint64_t offset, size_t count);

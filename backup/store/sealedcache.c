@@ -152,13 +152,14 @@ static uint32_t now_s(void)
 
 /* ---- looking ----------------------------------------------------------------------------- */
 
-static bool read_page(const struct sealedcache *cache, const struct spot *spot, void *out)
+static bool read_page(const struct sealedcache *cache, const struct spot *spot, void *out,
+                      size_t room)
 {
     uint8_t check[CHECK_SIZE];
     struct err ignored;
     size_t got;
 
-    if (spot->entry.size > SEALEDCACHE_PAGE ||
+    if (spot->entry.size > room ||
         io_pread_full(cache->fd, out, spot->entry.size, page_offset(cache, spot), &got, &ignored) <
             0 ||
         got != spot->entry.size)
@@ -168,7 +169,7 @@ static bool read_page(const struct sealedcache *cache, const struct spot *spot, 
 }
 
 bool sealedcache_get(struct sealedcache *cache, const struct sealedcache_key *key, void *out,
-                     size_t *out_size, uint64_t *out_object_size)
+                     size_t room, size_t *out_size, uint64_t *out_object_size)
 {
     struct entry set[SEALED_WAYS];
     struct spot spot;
@@ -176,7 +177,7 @@ bool sealedcache_get(struct sealedcache *cache, const struct sealedcache_key *ke
     uint32_t now = now_s();
 
     bool found = find(cache, key, set, &spot);
-    if (found && !read_page(cache, &spot, out)) {
+    if (found && !read_page(cache, &spot, out, room)) {
         found = false; /* what is fetched instead takes its place */
         spot.entry = (struct entry){0};
         (void)write_entry(cache, &spot, &ignored);

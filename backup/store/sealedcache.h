@@ -46,9 +46,10 @@ struct sealedcache_stats {
 struct sealedcache *sealedcache_open(const struct sealedcache_options *options);
 void sealedcache_close(struct sealedcache *cache); /* NULL is allowed */
 
-/* `out` has room for a page.  *out_object_size is that of the whole object. */
+/* `out` has room for `room` bytes; what is larger counts as not there.  *out_object_size is that of
+ * the whole object. */
 bool sealedcache_get(struct sealedcache *cache, const struct sealedcache_key *key, void *out,
-                     size_t *out_size, uint64_t *out_object_size);
+                     size_t room, size_t *out_size, uint64_t *out_object_size);
 void sealedcache_put(struct sealedcache *cache, const struct sealedcache_key *key,
                      enum sealedcache_class class, const void *bytes, size_t size,
                      uint64_t object_size);
