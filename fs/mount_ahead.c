@@ -8,12 +8,12 @@
 enum {
     STREAMS = 64,
     JOB_LEAST = 1024 * 1024, /* one job looks after about so much of a file */
-    JOB_MOST = 16 * 1024 * 1024,
-    WINDOW_JOBS = 4, /* in which a window is split, as long as they are large enough */
+    JOB_MOST = 8 * 1024 * 1024,
+    WINDOW_JOBS = 8, /* in which a window is split, as long as they are large enough */
     WINDOW_FIRST = 1024 * 1024,
     WINDOW_MAX = 8 * 1024 * 1024,
     REMOTE_WINDOW_MAX = 64 * 1024 * 1024, /* 60 ms at 1 GB/s */
-    REMOTE_PIECE = 4 * 1024 * 1024,       /* fetched by one request */
+    REMOTE_PIECE = 2 * 1024 * 1024,       /* fetched by one request */
     RANGES_MAX = 512,                     /* that are put in order at once */
     RANGES_GAP = 64 * 1024,               /* ranges that close are fetched together */
     SLACK = 8 * MOUNT_READ_MAX,           /* requests of one reader overtake each other */

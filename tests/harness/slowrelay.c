@@ -1,5 +1,6 @@
 /*
- * slowrelay LISTEN-PORT HOST PORT MILLISECONDS — a line with a delay, as fast as it goes.
+ * slowrelay LISTEN-PORT ADDRESS PORT MILLISECONDS [MB/S] — a line with a delay, as fast as it goes,
+ * or as fast as is said.
  *
  * What clients send goes on so many milliseconds later, in order and at once; what comes back is
  * passed on as it comes.  So each request takes longer by that much and nothing gets narrower: the
@@ -24,7 +25,9 @@
 enum { PIECE = 256 * 1024, QUEUE = 64, BACKLOG = 256 };
 
 static struct sockaddr_in upstream;
-static int64_t delay_ns;
+static int64_t delay_ns, ns_each_mb;
+static pthread_mutex_t rate_lock = PTHREAD_MUTEX_INITIALIZER;
+static int64_t free_ns; /* until then the line is taken by what came before */
 
 /* What a client sent, and when it is due. */
 struct piece {
@@ -49,6 +52,27 @@ static int64_t now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static void wait_until(int64_t due_ns)
+{
+    struct timespec due = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
+        continue;
+}
+
+/* All connections share what the line lets through. */
+static void take_time(size_t size)
+{
+    if (ns_each_mb == 0)
+        return;
+    pthread_mutex_lock(&rate_lock);
+    int64_t now = now_ns();
+    free_ns = (free_ns > now ? free_ns : now) + (int64_t)size * ns_each_mb / 1000000;
+    int64_t due = free_ns;
+    pthread_mutex_unlock(&rate_lock);
+    wait_until(due);
 }
 
 static int send_all(int fd, const char *bytes, size_t size)
@@ -90,14 +114,6 @@ static struct piece take(struct line *line)
     return piece;
 }
 
-static void wait_until(int64_t due_ns)
-{
-    struct timespec due = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
-        continue;
-}
-
 /* From the client into the line; an empty piece is its end. */
 static void *fill(void *argument)
 {
@@ -129,13 +145,14 @@ static void *empty(void *argument)
     return NULL;
 }
 
-/* What comes back does not wait: it goes on without leaving the kernel, where that is possible. */
+/* What comes back waits for nothing but its share of the line. */
 static void give_back(int from, int to)
 {
     char *bytes = malloc(PIECE);
 
     for (ssize_t got = 1; bytes && got > 0;) {
         got = recv(from, bytes, PIECE, 0);
+        take_time(got > 0 ? (size_t)got : 0);
         if (got > 0 && send_all(to, bytes, (size_t)got) < 0)
             break;
     }
@@ -208,13 +225,14 @@ int main(int argc, char **argv)
 {
     pthread_t watch;
 
-    if (argc != 5 || inet_pton(AF_INET, argv[2], &upstream.sin_addr) != 1) {
-        fprintf(stderr, "usage: slowrelay LISTEN-PORT ADDRESS PORT MILLISECONDS\n");
+    if (argc < 5 || argc > 6 || inet_pton(AF_INET, argv[2], &upstream.sin_addr) != 1) {
+        fprintf(stderr, "usage: slowrelay LISTEN-PORT ADDRESS PORT MILLISECONDS [MB/S]\n");
         return 2;
     }
     upstream.sin_family = AF_INET;
     upstream.sin_port = htons((uint16_t)atoi(argv[3]));
     delay_ns = atoll(argv[4]) * INT64_C(1000000);
+    ns_each_mb = argc > 5 && atoll(argv[5]) > 0 ? 1000000000 / atoll(argv[5]) : 0;
     int fd = listen_at(argv[1]);
     if (fd < 0 || pthread_create(&watch, NULL, watch_input, NULL) != 0) {
         perror("slowrelay");
