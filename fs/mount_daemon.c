@@ -7,6 +7,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/io.h"
 #include "backup/base/memory.h"
@@ -66,6 +67,7 @@ int daemon_run(struct mount *mount, int (*serve)(struct mount *mount, struct err
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_sys(err, "cannot make a pipe");
     (void)fflush(NULL);
+    repo_rest(mount->repo);
     pid_t child = fork();
     if (child < 0) {
         (void)err_sys(err, "cannot make a process");

@@ -186,6 +186,11 @@ void repo_free(struct repo *repo)
     free(repo);
 }
 
+void repo_rest(struct repo *repo)
+{
+    store_rest(repo->store);
+}
+
 void repo_use_cache(struct repo *repo, struct sealedcache *cache)
 {
     sealedcache_close(repo->cache);

@@ -49,6 +49,8 @@ int repo_open(struct store *store, const struct secret *secrets, size_t count, s
 void repo_free(struct repo *repo);
 void repo_freep(struct repo **repo);
 
+/* Before a fork; nobody uses the repository meanwhile. */
+void repo_rest(struct repo *repo);
 /* From now on archives are read through a cache (sealed.h), which the repo takes over.  Only for
  * who wants content, and not what the store has; before anything is read. */
 void repo_use_cache(struct repo *repo, struct sealedcache *cache);

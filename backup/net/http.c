@@ -84,6 +84,14 @@ void http_free(struct http *http)
     free(http);
 }
 
+void http_rest(struct http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    while (http->idle_count > 0)
+        handle_free(http->idle[--http->idle_count]);
+    pthread_mutex_unlock(&http->lock);
+}
+
 void http_response_clear(struct http_response *response)
 {
     buf_clear(&response->body);

@@ -63,6 +63,8 @@ struct http_retry {
 
 int http_new(const struct http_options *options, struct http **out, struct err *err);
 void http_free(struct http *http); /* NULL is allowed */
+/* Closes the connections that are kept: before a fork, since two processes cannot share one. */
+void http_rest(struct http *http);
 
 /* From now on this one's cancellation (NULL: nobody's) ends all waiting: nothing is tried again,
  * and what is under way has half a second left. */

@@ -30,6 +30,7 @@ static int remove_object(struct store *store, const char *name, struct err *err)
 static int room(struct store *store, uint64_t *out_free, struct err *err);
 static void close_store(struct store *store);
 static void follow(struct store *store, struct progress *progress);
+static void rest(struct store *store);
 
 static const struct store_ops ops = {
     .close = close_store,
@@ -49,6 +50,7 @@ static const struct store_ops ops = {
     .retain = s3_retain,
     .follow = follow,
     .cold = &s3_cold_ops,
+    .rest = rest,
     .reopen = s3_reopen_object,
 };
 
@@ -69,6 +71,14 @@ static void close_store(struct store *store)
     free(s3->data_class);
     free(s3->store.location);
     free(s3);
+}
+
+static void rest(struct store *store)
+{
+    struct s3 *s3 = (struct s3 *)store;
+
+    http_rest(s3->http);
+    s3_credentials_rest(s3->credentials);
 }
 
 static void follow(struct store *store, struct progress *progress)

@@ -81,6 +81,11 @@ void s3_credentials_free(struct s3_credentials *credentials)
     free(credentials);
 }
 
+void s3_credentials_rest(struct s3_credentials *credentials)
+{
+    http_rest(credentials->sources.http);
+}
+
 void s3_credentials_follow(struct s3_credentials *credentials, struct progress *progress)
 {
     http_follow(credentials->sources.http, progress);

@@ -35,6 +35,8 @@ int s3_credentials_new(const char *profile, bool profile_first, const char *regi
 void s3_credentials_free(struct s3_credentials *credentials); /* NULL is allowed */
 /* As http_follow(). */
 void s3_credentials_follow(struct s3_credentials *credentials, struct progress *progress);
+/* Before a fork. */
+void s3_credentials_rest(struct s3_credentials *credentials);
 
 int s3_credentials_get(struct s3_credentials *credentials, struct s3_keys *out, struct err *err);
 /* The server refused these as expired: true when others are to be had. */

@@ -178,6 +178,12 @@ void store_set_pace(struct store *store, struct pace *pace)
     store->pace = pace;
 }
 
+void store_rest(struct store *store)
+{
+    if (store->ops->rest)
+        store->ops->rest(store);
+}
+
 void store_follow(struct store *store, struct progress *progress)
 {
     atomic_store(&store->progress, progress);

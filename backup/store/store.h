@@ -57,6 +57,7 @@ struct store_ops {
     int (*retain)(struct store *store, const char *name, int64_t until_ns, struct err *err);
     void (*follow)(struct store *store, struct progress *progress);
     const struct cold_ops *cold; /* cold.h; NULL: all that is there can be read at once */
+    void (*rest)(struct store *store);
     int (*reopen)(struct store *store, const char *name, uint64_t size, struct store_object **out,
                   struct err *err);
 };
@@ -126,6 +127,8 @@ void store_set_pace(struct store *store, struct pace *pace);
 /* From now on, once this one (NULL: nobody) is cancelled, nothing is waited for any more, neither a
  * pace nor a server that does not answer: ERR_CANCELLED, within a second or so. */
 void store_follow(struct store *store, struct progress *progress);
+/* Before a fork: what two processes cannot share, such as connections, is given up. */
+void store_rest(struct store *store);
 /* When an object came there, by the store's clock; INT64_MAX where it does not say. */
 int store_modified(struct store *store, const char *name, int64_t *out_ns, struct err *err);
 /* Until when nobody can remove an object: 0: it is not locked; INT64_MAX: as long as somebody's

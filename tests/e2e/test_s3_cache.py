@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import s3server
 from chaosproxy import ChaosProxy
-from conftest import same
+from conftest import same, wait_for
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -173,3 +173,18 @@ def test_the_first_look_finds_the_top_fetched(s3_yester, seen, source):
         assert len(asked) <= 5, asked
     finally:
         y.run("umount", where)
+
+
+def test_a_mount_in_the_background_shares_no_connection_and_keeps_its_catalog(s3_yester, seen, source):
+    y = s3_yester
+    y.backup(source)
+    catalog = next(y.cache.rglob("catalog.sqlite"))
+    before, where = catalog.stat().st_ino, y.fresh("mnt")
+    y.run("mount", "--refresh", "1", where)
+    try:
+        looks = [len(seen)]
+        wait_for(lambda: len([p for _, p, _ in seen[looks[0]:] if "prefix=" in p and "snapshots" in p]) >= 2, "two looks")
+        same(source, f"{where}/latest/files{source}", holes=False)
+    finally:
+        y.run("umount", where)
+    assert catalog.stat().st_ino == before
