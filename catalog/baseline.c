@@ -243,7 +243,7 @@ int catalog_commit_run(struct catalog *catalog, const struct root *root, struct 
     /* Where the database had to be made anew, the snapshot comes in from the repository, and its
      * chunks with the next deep sync. */
     if (r < 0 && home_recover(catalog))
-        r = sync_snapshots(catalog, false, err);
+        r = sync_snapshots(catalog, SYNC_NEW, err);
     else if (r == 0 && catalog->deep)
         chunks_tidy(catalog);
     pthread_mutex_unlock(&catalog->lock);

@@ -121,14 +121,14 @@ struct repo *catalog_repo(struct catalog *catalog)
 static int sync_shallow(struct catalog *catalog, void *context, struct err *err)
 {
     (void)context;
-    return sync_snapshots(catalog, false, err);
+    return sync_snapshots(catalog, SYNC_NEW, err);
 }
 
 /* Segments before states: then every archive that a segment names has its state. */
 static int sync_deep(struct catalog *catalog, void *context, struct err *err)
 {
     (void)context;
-    int r = sync_snapshots(catalog, true, err);
+    int r = sync_snapshots(catalog, SYNC_DEEP, err);
 
     if (r == 0)
         r = chunks_load(catalog, err);

@@ -13,6 +13,7 @@
 
 #include "backup/archive/place.h"
 #include "backup/job/baseline.h"
+#include "backup/store/store.h"
 #include "catalog/catalog.h"
 #include "catalog/segment.h"
 #include "catalog/sql.h"
@@ -111,12 +112,36 @@ void chunks_drop_pending(struct catalog *catalog);
 struct listing {
     struct sql *sql;
     sqlite3_stmt *insert;
-    enum archive_kind kind; /* 0: snapshots or marks */
+    enum archive_kind kind; /* 0: no archives of data, metadata or index */
+    const char *prefix;
+};
+
+/* What is listed, and which statement takes it. */
+struct sync_list {
+    const char *prefix;
+    store_list_fn *each; /* gets a struct listing */
+    const char *insert;
+    enum archive_kind kind;
+};
+
+/* sync_list.c: runs `empty`, then lists all of these at once (store_list_all). */
+int sync_list(struct catalog *catalog, const char *empty, const struct sync_list *lists,
+              size_t count, struct err *err);
+
+/* How much a sync looks at. */
+enum sync_depth {
+    SYNC_NEW,   /* snapshots and notes, of those that are damaged only what was not known */
+    SYNC_AGAIN, /* … damaged ones once more */
+    SYNC_DEEP,  /* … and archives and marks are listed, for sync_archives() */
 };
 
 /* sync.c, sync_archives.c and import.c, locked. */
-int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err);
+int sync_snapshots(struct catalog *catalog, enum sync_depth depth, struct err *err);
+/* What SYNC_DEEP listed counts from now on. */
 int sync_archives(struct catalog *catalog, struct err *err);
+enum { SYNC_ARCHIVE_LISTS = 4 };
+extern const struct sync_list sync_archive_lists[SYNC_ARCHIVE_LISTS];
+#define SYNC_EMPTY_ARCHIVES "DELETE FROM temp.listed_archives; DELETE FROM temp.listed_marks;"
 int import_chunks(struct catalog *catalog, struct err *err);
 int sync_load_states(struct catalog *catalog, struct err *err);
 /* 1: there is no such object.  Asked before anything is forgotten: a listing that was cut short
@@ -133,7 +158,7 @@ int rows_select_strings(struct catalog *catalog, const char *text, struct string
     a ".host = " b ".host AND " a ".sequence = " b ".sequence AND " a ".start_ns = " b ".start_ns"
 
 /* notes_sync.c, seen.c: part of sync_snapshots(). */
-int notes_sync(struct catalog *catalog, bool retry_damaged, struct err *err);
+int notes_sync(struct catalog *catalog, enum sync_depth depth, struct err *err);
 int seen_sync_keys(struct catalog *catalog, struct err *err);
 /* Into temp.listed_wal. */
 int wal_list_locked(struct catalog *catalog, struct err *err);

@@ -77,7 +77,7 @@ static int change_forgotten(struct catalog *catalog, void *context, struct err *
     for (int i = 0; r == -ERR_EXISTS && i < TRIES; i++) {
         uint64_t number = 0;
         bool forgotten = false;
-        r = i == 0 ? 0 : notes_sync(catalog, false, err);
+        r = i == 0 ? 0 : notes_sync(catalog, SYNC_NEW, err);
         if (r == 0)
             r = next_number(catalog, change->row, &number, &forgotten, err);
         if (r < 0 || forgotten == (change->kind == NOTE_FORGET))

@@ -12,15 +12,9 @@
 
 enum { NOTES_AT_ONCE = 64 };
 
-struct note_listing {
-    struct sql *sql;
-    sqlite3_stmt *insert;
-    const char *prefix;
-};
-
 static int note_object(void *context, const char *name, uint64_t size, struct err *err)
 {
-    struct note_listing *listing = context;
+    struct listing *listing = context;
     char object[OBJECT_NAME_SIZE];
     struct note note;
 
@@ -32,22 +26,22 @@ static int note_object(void *context, const char *name, uint64_t size, struct er
     return sql_run(listing->sql, listing->insert, err);
 }
 
-static int list_notes(struct catalog *catalog, struct err *err)
+/* With the archives: neither waits for the other. */
+static int list_notes(struct catalog *catalog, enum sync_depth depth, struct err *err)
 {
-    static const char *const prefixes[] = {"forgets/", "holds/", "releases/"};
-    CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
-    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
-    int r = sql_exec(&catalog->sql, "BEGIN; DELETE FROM temp.listed_notes", err);
+    enum { NOTES = 3 };
+    static const char insert[] = "INSERT OR IGNORE INTO temp.listed_notes VALUES (?)";
+    struct sync_list lists[NOTES + SYNC_ARCHIVE_LISTS] = {
+        {"forgets/", note_object, insert, 0},
+        {"holds/", note_object, insert, 0},
+        {"releases/", note_object, insert, 0},
+    };
 
-    transaction = &catalog->sql;
-    if (r == 0)
-        r = sql_prepare(&catalog->sql, "INSERT OR IGNORE INTO temp.listed_notes VALUES (?)",
-                        &insert, err);
-    for (size_t i = 0; r == 0 && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-        struct note_listing listing = {&catalog->sql, insert, prefixes[i]};
-        r = store_list(catalog->repo->store, prefixes[i], note_object, &listing, err);
-    }
-    return r < 0 ? r : sql_commit(&transaction, err);
+    if (depth < SYNC_DEEP)
+        return sync_list(catalog, "DELETE FROM temp.listed_notes", lists, NOTES, err);
+    memcpy(lists + NOTES, sync_archive_lists, sizeof(sync_archive_lists));
+    return sync_list(catalog, SYNC_EMPTY_ARCHIVES "DELETE FROM temp.listed_notes", lists,
+                     NOTES + SYNC_ARCHIVE_LISTS, err);
 }
 
 static int run_for_object(struct catalog *catalog, const char *text, const char *object,
@@ -200,12 +194,13 @@ static int drop_renewed(struct catalog *catalog, struct err *err)
         err);
 }
 
-int notes_sync(struct catalog *catalog, bool retry_damaged, struct err *err)
+int notes_sync(struct catalog *catalog, enum sync_depth depth, struct err *err)
 {
-    int r = retry_damaged ? sql_exec(&catalog->sql, "DELETE FROM notes WHERE damaged", err) : 0;
+    int r =
+        depth >= SYNC_AGAIN ? sql_exec(&catalog->sql, "DELETE FROM notes WHERE damaged", err) : 0;
 
     if (r == 0)
-        r = list_notes(catalog, err);
+        r = list_notes(catalog, depth, err);
     if (r == 0)
         r = mark_gone(catalog, err);
     if (r == 0)
@@ -227,7 +222,7 @@ static int check_notes(struct catalog *catalog, void *context, struct err *err)
     CLEANUP(strings_clear) struct strings objects = {0};
     const struct notes_check *check = context;
     size_t count = 0;
-    int r = list_notes(catalog, err);
+    int r = list_notes(catalog, SYNC_NEW, err);
 
     if (r == 0)
         r = rows_select_strings(catalog, "SELECT object FROM temp.listed_notes ORDER BY object",

@@ -215,7 +215,7 @@ static int accept_losses(struct catalog *catalog, void *context, struct err *err
 
     if (r == 0)
         r = sql_exec(&catalog->sql, "DELETE FROM snapshots", err);
-    return r < 0 ? r : sync_snapshots(catalog, true, err);
+    return r < 0 ? r : sync_snapshots(catalog, SYNC_AGAIN, err);
 }
 
 int catalog_accept_losses(struct catalog *catalog, struct err *err)

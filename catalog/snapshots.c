@@ -179,7 +179,7 @@ static int select_root(struct catalog *catalog, void *context, struct err *err)
 
     if (r != -ERR_NOT_FOUND)
         return r;
-    r = sync_snapshots(catalog, false, err);
+    r = sync_snapshots(catalog, SYNC_NEW, err);
     return r < 0 ? r : read_known_root(catalog, query, err);
 }
 

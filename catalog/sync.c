@@ -76,19 +76,10 @@ static int note_revision(void *context, const char *name, uint64_t size, struct 
 
 static int list_snapshots(struct catalog *catalog, struct err *err)
 {
-    CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
-    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
-    /* Deferred: only this connection's own table is written, so nobody is locked out. */
-    int r = sql_exec(&catalog->sql, "BEGIN; DELETE FROM temp.listed", err);
+    static const struct sync_list snapshots = {
+        "snapshots/", note_revision, "INSERT OR IGNORE INTO temp.listed VALUES (?, ?)", 0};
 
-    transaction = &catalog->sql;
-    if (r == 0)
-        r = sql_prepare(&catalog->sql, "INSERT OR IGNORE INTO temp.listed VALUES (?, ?)", &insert,
-                        err);
-    struct listing listing = {.sql = &catalog->sql, .insert = insert};
-    if (r == 0)
-        r = store_list(catalog->repo->store, "snapshots/", note_revision, &listing, err);
-    return r < 0 ? r : sql_commit(&transaction, err);
+    return sync_list(catalog, "DELETE FROM temp.listed", &snapshots, 1, err);
 }
 
 static int select_revisions(struct catalog *catalog, const char *query, struct revisions *out,
@@ -252,11 +243,11 @@ static int import_new(struct catalog *catalog, struct err *err)
     return r;
 }
 
-int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err)
+int sync_snapshots(struct catalog *catalog, enum sync_depth depth, struct err *err)
 {
     int r = 0;
 
-    if (retry_damaged)
+    if (depth >= SYNC_AGAIN)
         r = sql_exec(&catalog->sql, "DELETE FROM damaged_roots", err);
     if (r == 0)
         r = list_snapshots(catalog, err);
@@ -264,9 +255,10 @@ int sync_snapshots(struct catalog *catalog, bool retry_damaged, struct err *err)
         r = remove_gone(catalog, err);
     if (r == 0)
         r = import_new(catalog, err);
-    /* After the snapshots: one that prune removes meanwhile has its forget in this listing. */
+    /* After the snapshots: one that prune removes meanwhile has its forget in this listing, and
+     * what a snapshot refers to was there before it. */
     if (r == 0)
-        r = notes_sync(catalog, retry_damaged, err);
+        r = notes_sync(catalog, depth, err);
     if (r == 0)
         r = seen_sync_keys(catalog, err);
     return r;

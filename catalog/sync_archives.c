@@ -25,31 +25,15 @@ static int note_archive(void *context, const char *name, uint64_t size, struct e
     return sql_run(listing->sql, listing->insert, err);
 }
 
-static int list_archives(struct catalog *catalog, struct err *err)
-{
-    static const struct {
-        const char *prefix, *insert;
-        enum archive_kind kind;
-    } lists[] = {
-        {"data/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_DATA},
-        {"meta/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_METADATA},
-        {"index/", "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)", ARCHIVE_INDEX},
-        {"marks/", "INSERT OR IGNORE INTO temp.listed_marks VALUES (?)", 0},
-    };
-    CLEANUP(sql_rollbackp) struct sql *transaction = NULL;
-    int r = sql_exec(&catalog->sql,
-                     "BEGIN; DELETE FROM temp.listed_archives; DELETE FROM temp.listed_marks", err);
-
-    transaction = &catalog->sql;
-    for (size_t i = 0; r == 0 && i < sizeof(lists) / sizeof(lists[0]); i++) {
-        CLEANUP(sql_finalizep) sqlite3_stmt *insert = NULL;
-        r = sql_prepare(&catalog->sql, lists[i].insert, &insert, err);
-        struct listing listing = {&catalog->sql, insert, lists[i].kind};
-        if (r == 0)
-            r = store_list(catalog->repo->store, lists[i].prefix, note_archive, &listing, err);
-    }
-    return r < 0 ? r : sql_commit(&transaction, err);
-}
+const struct sync_list sync_archive_lists[SYNC_ARCHIVE_LISTS] = {
+    {"data/", note_archive, "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)",
+     ARCHIVE_DATA},
+    {"meta/", note_archive, "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)",
+     ARCHIVE_METADATA},
+    {"index/", note_archive, "INSERT OR IGNORE INTO temp.listed_archives VALUES (?, ?, ?)",
+     ARCHIVE_INDEX},
+    {"marks/", note_archive, "INSERT OR IGNORE INTO temp.listed_marks VALUES (?)", 0},
+};
 
 /* Asks for each archive that the listing leaves out; what is there after all joins it. */
 static int check_missing(struct catalog *catalog, struct err *err)
@@ -112,10 +96,8 @@ static int apply_listing(struct catalog *catalog, struct err *err)
 
 int sync_archives(struct catalog *catalog, struct err *err)
 {
-    int r = list_archives(catalog, err);
+    int r = check_missing(catalog, err);
 
-    if (r == 0)
-        r = check_missing(catalog, err);
     return r < 0 ? r : apply_listing(catalog, err);
 }
 

@@ -292,7 +292,7 @@ static int open_repo(struct repo **out)
 
     int r = local_store_open(temp.directory, false, &store, &err);
     if (r == 0)
-        r = repo_open(store, &secret, 1, out, &err);
+        r = repo_open(store, NULL, &secret, 1, out, &err);
     secret_clear(&secret);
     return r;
 }

@@ -1,5 +1,6 @@
 #include "backup/store/local.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -277,6 +278,58 @@ static void an_object_has_the_time_at_which_it_came(void **state)
     assert_int_equal(store_modified(store, "data/never", &made, &err), -ERR_NOT_FOUND);
 }
 
+/* Counts, and is never there twice. */
+struct tally {
+    struct tally *shared; /* of all listings */
+    size_t count, inside;
+};
+
+static int count_alone(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct tally *tally = context;
+
+    (void)size;
+    assert_int_equal(tally->shared->inside++, 0);
+    usleep(200);
+    tally->count++;
+    tally->shared->inside--;
+    return strcmp(name, "bad") == 0 ? err_set(err, ERR_CORRUPT, "a bad one") : 0;
+}
+
+static void several_prefixes_are_listed_together(void **state)
+{
+    (void)state;
+    CLEANUP(store_closep) struct store *store = open_store();
+    char name[STORE_NAME_MAX + 1];
+    struct err err;
+
+    for (int i = 0; i < 60; i++) {
+        (void)snprintf(name, sizeof(name), "%s/%d", i % 3 ? "data" : "meta", i);
+        assert_true(store_create(store, name, "x", 1, &err) == 0);
+    }
+    for (int remote = 0; remote < 2; remote++) { /* which is all that makes it list at once */
+        struct tally shared = {.count = 0},
+                     tallies[3] = {{.shared = &shared}, {.shared = &shared}, {.shared = &shared}};
+        const struct store_listing listings[] = {{"data/", count_alone, &tallies[0]},
+                                                 {"index/", count_alone, &tallies[1]},
+                                                 {"meta/", count_alone, &tallies[2]}};
+        store->is_remote = remote == 1;
+        assert_int_equal(store_list_all(store, listings, 3, &err), 0);
+        assert_true(tallies[0].count == 40 && tallies[1].count == 0 && tallies[2].count == 20);
+    }
+    assert_true(store_create(store, "meta/bad", "x", 1, &err) == 0);
+    for (int remote = 0; remote < 2; remote++) {
+        struct tally shared = {.count = 0}, tallies[2] = {{.shared = &shared}, {.shared = &shared}};
+        const struct store_listing listings[] = {{"data/", count_alone, &tallies[0]},
+                                                 {"meta/", count_alone, &tallies[1]}};
+        store->is_remote = remote == 1;
+        assert_int_equal(store_list_all(store, listings, 2, &err), -ERR_CORRUPT);
+        assert_string_equal(err.text, "a bad one");
+        assert_int_equal(tallies[0].count, 40);
+    }
+    store->is_remote = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +341,7 @@ int main(void)
         IN_PLACE(a_directory_that_is_not_there_is_no_repository),
         IN_PLACE(reading_and_listing_change_nothing),
         IN_PLACE(a_listing_has_the_objects_below_its_prefix_and_nothing_else),
+        IN_PLACE(several_prefixes_are_listed_together),
         IN_PLACE(a_listing_ends_with_what_its_function_returns),
         IN_PLACE(deep_directories_are_left_alone),
         IN_PLACE(symbolic_links_are_not_followed),

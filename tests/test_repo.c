@@ -26,7 +26,7 @@ static int try_to_open(const struct temprepo *temp, const char *const *texts, si
 
     for (size_t i = 0; i < count; i++)
         assert_int_equal(secret_parse(texts[i], strlen(texts[i]), &secrets[i], &err), 0);
-    int r = repo_open(open_store(temp), secrets, count, &repo, &err);
+    int r = repo_open(open_store(temp), NULL, secrets, count, &repo, &err);
     for (size_t i = 0; i < count; i++)
         secret_clear(&secrets[i]);
     return r;
@@ -96,11 +96,13 @@ static void where_nothing_is_there_is_no_repository(void **state)
     (void)state;
     CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
     CLEANUP(store_closep) struct store *store = open_store(&temp);
+    uint8_t id[REPO_ID_SIZE];
     struct err err;
 
-    assert_int_equal(repo_probe(store, &err), 0);
+    assert_int_equal(repo_probe(store, id, &err), 0);
+    assert_memory_equal(id, temp.repo->id, REPO_ID_SIZE);
     assert_int_equal(store_remove(store, "repository", &err), 0);
-    assert_int_equal(repo_probe(store, &err), -ERR_NO_REPOSITORY);
+    assert_int_equal(repo_probe(store, id, &err), -ERR_NO_REPOSITORY);
     assert_int_equal(try_to_open(&temp, (const char *[]){right}, 1), -ERR_NO_REPOSITORY);
 }
 

@@ -163,11 +163,12 @@ int replica_lag(struct app *app, struct session *session, const struct config_re
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(strings_clear) struct strings there = {0};
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
+    uint8_t id[REPO_ID_SIZE];
     int r = session_store_at(app, replica, replica->location, false, &store, err);
 
     *out = (struct replica_lag){0};
     if (r == 0)
-        r = repo_probe(store, err);
+        r = repo_probe(store, id, err);
     if (r == 0)
         r = store_list(store, "snapshots/", note_snapshot, &there, err);
     if (r == 0)
@@ -189,8 +190,8 @@ int replica_lag(struct app *app, struct session *session, const struct config_re
 
 /* ---- falling back ------------------------------------------------------------------------ */
 
-int replicas_open(struct app *app, struct store **out, const struct config_replica **out_replica,
-                  struct err *err)
+int replicas_open(struct app *app, struct store **out, uint8_t out_id[REPO_ID_SIZE],
+                  const struct config_replica **out_replica, struct err *err)
 {
     const struct config *config = &app->config;
     struct err why;
@@ -201,7 +202,7 @@ int replicas_open(struct app *app, struct store **out, const struct config_repli
         *out_replica = &config->replicas[i];
         int r = session_store_at(app, *out_replica, (*out_replica)->location, false, &store, &why);
         if (r == 0)
-            r = repo_probe(store, &why);
+            r = repo_probe(store, out_id, &why);
         if (r == 0) {
             *out = STEAL(store);
             return 0;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backup/archive/repo.h"
 #include "tools/config.h"
 
 struct app;
@@ -35,6 +36,7 @@ struct replica_lag {
 int replica_lag(struct app *app, struct session *session, const struct config_replica *replica,
                 struct replica_lag *out, struct err *err);
 
-/* The first replica at which there is a repository; ERR_NO_REPOSITORY: at none. */
-int replicas_open(struct app *app, struct store **out, const struct config_replica **out_replica,
-                  struct err *err);
+/* The first replica at which there is a repository, and the repository's id; ERR_NO_REPOSITORY: at
+ * none. */
+int replicas_open(struct app *app, struct store **out, uint8_t out_id[REPO_ID_SIZE],
+                  const struct config_replica **out_replica, struct err *err);

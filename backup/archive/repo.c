@@ -14,6 +14,7 @@
 #include "backup/base/err.h"
 #include "backup/base/hex.h"
 #include "backup/base/random.h"
+#include "backup/base/together.h"
 #include "backup/store/sealedcache.h"
 #include "backup/store/store.h"
 
@@ -103,13 +104,35 @@ static int is_unfinished(struct store *store, bool *out, struct err *err)
     return r;
 }
 
-int repo_probe(struct store *store, struct err *err)
-{
-    uint8_t id[REPO_ID_SIZE];
-    bool unfinished;
+struct probe {
+    struct store *store;
+    uint8_t *id;
+    bool has_epoch;
+};
 
-    int r = read_header(store, id, err);
-    if (r == 0)
+static int probe_header(void *context, struct err *err)
+{
+    const struct probe *probe = context;
+
+    return read_header(probe->store, probe->id, err);
+}
+
+static int probe_epochs(void *context, struct err *err)
+{
+    struct probe *probe = context;
+
+    return store_list(probe->store, "keys/epoch/", found_one, &probe->has_epoch, err);
+}
+
+int repo_probe(struct store *store, uint8_t out_id[REPO_ID_SIZE], struct err *err)
+{
+    struct probe probe = {.store = store, .id = out_id};
+    struct together_call calls[] = {{.run = probe_header, .context = &probe},
+                                    {.run = probe_epochs, .context = &probe}};
+    bool unfinished = false;
+
+    int r = together(calls, sizeof(calls) / sizeof(calls[0]), store->is_remote, err);
+    if (r == 0 && !probe.has_epoch)
         r = is_unfinished(store, &unfinished, err);
     if (r == 0 && unfinished)
         return err_set(err, ERR_NO_REPOSITORY, "%s: only begun: its init was interrupted",
@@ -289,13 +312,15 @@ static int open_keyring(struct repo *repo, const struct secret *secrets, size_t 
     return r;
 }
 
-int repo_open(struct store *store, const struct secret *secrets, size_t count, struct repo **out,
-              struct err *err)
+int repo_open(struct store *store, const uint8_t id[REPO_ID_SIZE], const struct secret *secrets,
+              size_t count, struct repo **out, struct err *err)
 {
     CLEANUP(repo_freep) struct repo *repo = NULL;
     int r = repo_alloc(store, &repo, err);
 
-    if (r == 0)
+    if (r == 0 && id)
+        memcpy(repo->id, id, REPO_ID_SIZE);
+    else if (r == 0)
         r = read_header(store, repo->id, err);
     if (r == 0)
         r = open_keyring(repo, secrets, count, err);

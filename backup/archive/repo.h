@@ -41,11 +41,13 @@ struct repo {
 
 int repo_create(struct store *store, const struct secret *secret, const char *label,
                 struct repo **out, struct err *err);
-/* Only whether there is one: 0, or ERR_NO_REPOSITORY (also for one whose init was interrupted). */
-int repo_probe(struct store *store, struct err *err);
-/* Tries each secret in order; the first that opens it counts. */
-int repo_open(struct store *store, const struct secret *secrets, size_t count, struct repo **out,
-              struct err *err);
+/* Only whether there is one, and its id: 0, or ERR_NO_REPOSITORY (also for one whose init was
+ * interrupted). */
+int repo_probe(struct store *store, uint8_t out_id[REPO_ID_SIZE], struct err *err);
+/* Tries each secret in order; the first that opens it counts.  `id`: what repo_probe() read of this
+ * store, which never changes; NULL: it is read. */
+int repo_open(struct store *store, const uint8_t id[REPO_ID_SIZE], const struct secret *secrets,
+              size_t count, struct repo **out, struct err *err);
 void repo_free(struct repo *repo);
 void repo_freep(struct repo **repo);
 

@@ -84,16 +84,6 @@ static int open_parts(struct attempt *attempt, struct err *err)
                           &attempt->treewriter, err);
 }
 
-/* What was moved stays what it is where a remap says so; else it is stored again. */
-static int know_moves(struct attempt *attempt, struct err *err)
-{
-    int r = remap_refresh(attempt->options->repo, err);
-
-    if (r == -ERR_CORRUPT)
-        log_debug("some of what was moved is stored again: %s", err->text);
-    return r == -ERR_CORRUPT ? 0 : r;
-}
-
 static int attempt_open(struct attempt *attempt, struct err *err)
 {
     if (!references_init(&attempt->references) || !references_init(&attempt->refused) ||
@@ -102,9 +92,7 @@ static int attempt_open(struct attempt *attempt, struct err *err)
     for (uint32_t i = 0; i < idtable_count(attempt->options->repo->ids); i++)
         if (references_has(attempt->gone, i))
             references_note(&attempt->refused, i);
-    int r = know_moves(attempt, err);
-    if (r == 0)
-        r = marks_note(attempt->options->repo, &attempt->refused, err);
+    int r = marks_note_and_moves(attempt->options->repo, &attempt->refused, err);
     return r < 0 ? r : open_parts(attempt, err);
 }
 
@@ -330,9 +318,7 @@ static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err
     }
     references_clear(&before);
     note_own(attempt);
-    int r = know_moves(attempt, err);
-    if (r == 0)
-        r = marks_note(attempt->options->repo, &attempt->refused, err);
+    int r = marks_note_and_moves(attempt->options->repo, &attempt->refused, err);
     if (r == 0)
         r = marks_find_gone(attempt->options->repo, &attempt->references, attempt->gone, err);
     uint32_t count = idtable_count(attempt->options->repo->ids);

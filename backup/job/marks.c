@@ -4,11 +4,15 @@
 #include <string.h>
 
 #include "backup/archive/idtable.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
+#include "backup/base/buf.h"
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/hex.h"
+#include "backup/base/log.h"
+#include "backup/base/together.h"
 #include "backup/job/references.h"
 #include "backup/store/store.h"
 
@@ -33,6 +37,57 @@ static int note_object(void *context, const char *name, uint64_t size, struct er
     return 0;
 }
 
+/* Bytes of ids. */
+static int keep_id(void *context, const char *name, uint64_t size, struct err *err)
+{
+    struct archive_id id;
+
+    (void)size;
+    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+        return 0; /* not the repository's */
+    return buf_append(context, id.bytes, sizeof(id.bytes), err);
+}
+
+struct looking {
+    struct repo *repo;
+    struct buf marked;
+};
+
+static int list_marks(void *context, struct err *err)
+{
+    struct looking *looking = context;
+
+    return store_list(looking->repo->store, "marks/", keep_id, &looking->marked, err);
+}
+
+/* What was moved stays what it is where a remap says so; else it is stored again. */
+static int refresh_moves(void *context, struct err *err)
+{
+    const struct looking *looking = context;
+    int r = remap_refresh(looking->repo, err);
+
+    if (r == -ERR_CORRUPT)
+        log_debug("some of what was moved is stored again: %s", err->text);
+    return r == -ERR_CORRUPT ? 0 : r;
+}
+
+/* The marks are held against the ids when the remaps have theirs. */
+int marks_note_and_moves(struct repo *repo, const struct references *out, struct err *err)
+{
+    struct looking looking = {repo, {.limit = (size_t)REFERENCES_MAX * ARCHIVE_ID_SIZE}};
+    struct together_call calls[] = {{.run = refresh_moves, .context = &looking},
+                                    {.run = list_marks, .context = &looking}};
+    struct archive_id id;
+    int r = together(calls, sizeof(calls) / sizeof(calls[0]), repo_is_remote(repo), err);
+
+    for (size_t at = 0; r == 0 && at < looking.marked.size; at += ARCHIVE_ID_SIZE) {
+        memcpy(id.bytes, looking.marked.data + at, ARCHIVE_ID_SIZE);
+        references_note(out, idtable_find(repo->ids, &id));
+    }
+    buf_clear(&looking.marked);
+    return r;
+}
+
 int marks_note(struct repo *repo, const struct references *out, struct err *err)
 {
     struct noting noting = {repo->ids, out};
@@ -54,14 +109,16 @@ static int is_gone(struct repo *repo, uint32_t archive, struct err *err)
 int marks_find_gone(struct repo *repo, const struct references *needed,
                     const struct references *out, struct err *err)
 {
-    static const char *const folders[] = {"data/", "meta/", "index/"};
     CLEANUP(references_clear) struct references there = {0};
     struct noting noting = {repo->ids, &there};
+    const struct store_listing folders[] = {{"data/", note_object, &noting},
+                                            {"meta/", note_object, &noting},
+                                            {"index/", note_object, &noting}};
     uint32_t count = idtable_count(repo->ids);
     int r = references_init(&there) ? 0 : err_set(err, ERR_NOMEM, "no memory for the archives");
 
-    for (size_t i = 0; r == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
-        r = store_list(repo->store, folders[i], note_object, &noting, err);
+    if (r == 0)
+        r = store_list_all(repo->store, folders, sizeof(folders) / sizeof(folders[0]), err);
     for (uint32_t i = 0; r == 0 && i < count; i++) {
         if (!references_has(needed, i) || references_has(&there, i))
             continue;

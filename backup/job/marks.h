@@ -31,6 +31,9 @@ struct mark {
 
 /* Adds the archives that are under a mark, of those that the idtable knows. */
 int marks_note(struct repo *repo, const struct references *out, struct err *err);
+/* The same, and what was moved is known anew (remap.h): both are asked for at once, of a remote
+ * store.  A remap that cannot be read leads nowhere, and that is all. */
+int marks_note_and_moves(struct repo *repo, const struct references *out, struct err *err);
 /* Adds those of `needed` that the store has no more, mark and all. */
 int marks_find_gone(struct repo *repo, const struct references *needed,
                     const struct references *out, struct err *err);

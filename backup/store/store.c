@@ -1,11 +1,14 @@
 #include "backup/store/store.h"
 
+#include <assert.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/pace.h"
+#include "backup/base/together.h"
 
 enum { MOST_COMPONENTS = 8 };
 
@@ -67,6 +70,47 @@ int store_list(struct store *store, const char *prefix, store_list_fn *each, voi
     int r = check_prefix(prefix, err);
 
     return r < 0 ? r : store->ops->list(store, prefix, each, context, err);
+}
+
+/* One of several listings, whose objects are handed over one at a time. */
+struct own_listing {
+    struct store *store;
+    const struct store_listing *listing;
+    pthread_mutex_t *turn;
+};
+
+static int give_alone(void *context, const char *name, uint64_t size, struct err *err)
+{
+    const struct own_listing *own = context;
+
+    pthread_mutex_lock(own->turn);
+    int r = own->listing->each(own->listing->context, name, size, err);
+    pthread_mutex_unlock(own->turn);
+    return r;
+}
+
+static int list_one(void *context, struct err *err)
+{
+    const struct own_listing *own = context;
+
+    return store_list(own->store, own->listing->prefix, give_alone, context, err);
+}
+
+int store_list_all(struct store *store, const struct store_listing *listings, size_t count,
+                   struct err *err)
+{
+    struct together_call calls[TOGETHER_MAX];
+    struct own_listing own[TOGETHER_MAX];
+    pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
+    assert(count <= TOGETHER_MAX);
+    for (size_t i = 0; i < count; i++) {
+        own[i] = (struct own_listing){store, &listings[i], &turn};
+        calls[i] = (struct together_call){.run = list_one, .context = &own[i]};
+    }
+    int r = together(calls, count, store->is_remote, err);
+    pthread_mutex_destroy(&turn);
+    return r;
 }
 
 int store_open(struct store *store, const char *name, struct store_object **out, struct err *err)

@@ -32,6 +32,13 @@ enum { STORE_NAME_MAX = 200 };
  * result. */
 typedef int store_list_fn(void *context, const char *name, uint64_t size, struct err *err);
 
+/* One of several listings. */
+struct store_listing {
+    const char *prefix;
+    store_list_fn *each;
+    void *context;
+};
+
 struct store_ops {
     void (*close)(struct store *store);
     int (*list)(struct store *store, const char *prefix, store_list_fn *each, void *context,
@@ -92,6 +99,12 @@ bool store_is_name(const char *name);
  * depth below. A prefix that does not exist is empty.  Driver's temporary files do not appear. */
 int store_list(struct store *store, const char *prefix, store_list_fn *each, void *context,
                struct err *err);
+
+/* Several prefixes, at most TOGETHER_MAX (base/together.h).  A local store is listed in their
+ * order; a remote one at once: none may depend on what another one saw, and `each` is called by any
+ * thread, but never by two at a time. */
+int store_list_all(struct store *store, const struct store_listing *listings, size_t count,
+                   struct err *err);
 
 int store_open(struct store *store, const char *name, struct store_object **out, struct err *err);
 /* One whose size is known from before: nothing is asked of a remote store until it is read. */

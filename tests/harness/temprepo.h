@@ -58,7 +58,7 @@ static inline struct repo *temprepo_open_again(const struct temprepo *temp)
     struct err err;
 
     assert_int_equal(local_store_open(temp->directory, false, &store, &err), 0);
-    assert_int_equal(repo_open(store, &secret, 1, &repo, &err), 0);
+    assert_int_equal(repo_open(store, NULL, &secret, 1, &repo, &err), 0);
     secret_clear(&secret);
     return repo;
 }
