@@ -98,6 +98,15 @@ static void directories_are_told_apart_in_the_order_of_names(void **state)
         assert_string_equal(name, want);
     }
     assert_null(listing_directory(listing, &position));
+
+    /* What the reader has passed is not ahead of him. */
+    position = 0;
+    for (unsigned i = 0; i < 50; i++)
+        assert_true(listing_next(listing, &name, &err) == 0 && name);
+    assert_true(listing_position(listing) == 50);
+    name = listing_directory(listing, &position);
+    assert_non_null(name);
+    assert_string_equal(name, "name-0000000051");
     listing_free(listing);
 }
 

@@ -8,6 +8,7 @@
 #include "backup/base/buf.h"
 #include "backup/base/err.h"
 #include "backup/source/pattern.h"
+#include "backup/source/scout.h"
 #include "backup/source/walk.h"
 #include "tests/harness/cmocka.h"
 
@@ -22,6 +23,17 @@ int __wrap_getrusage(int who, struct rusage *out)
     memset(out, 0, sizeof(*out));
     out->ru_nvcsw = ++waits;
     return 0;
+}
+
+static atomic_uint sent;
+
+void __wrap_scout_send(struct scout *scout, struct srcdir *dir, const char *name);
+void __real_scout_send(struct scout *scout, struct srcdir *dir, const char *name);
+
+void __wrap_scout_send(struct scout *scout, struct srcdir *dir, const char *name)
+{
+    sent++;
+    __real_scout_send(scout, dir, name);
 }
 
 /* Each test has a directory of its own, and what a walk of it gave, a line an item. */
@@ -108,6 +120,7 @@ static const char *walk_all(struct fixture *fixture, const struct rules *rules,
     }
     struct walk_options options = {pointers, count, rules, trouble, left_out, NULL, fixture};
     fixture->used = 0;
+    atomic_store(&sent, 0);
     assert_true(walk_new(&options, &walk, &err) == 0);
     for (;;) {
         assert_true(walk_next(walk, &item, &err) == 0);
@@ -267,6 +280,18 @@ static void what_scouts_have_seen_before_changes_nothing(void **state)
         (void)snprintf(want + strlen(want), 64, "/%u/ /%u/f /%u/sub/ /%u/sub/g ", i, i, i, i);
     assert_string_equal(walk_all(fixture, &rules, (const char *[]){""}, 1), want);
     assert_true(fixture->troubles == 0);
+    assert_true(atomic_load(&sent) == 200);
+}
+
+static void scouts_go_on_behind_directories_that_are_left_out(void **state)
+{
+    struct fixture *fixture = *state;
+    struct rules rules = {.default_excludes = true};
+
+    shell(fixture, "mkdir -p $(seq -f %g/node_modules 100 149) a z/node_modules && touch z/f");
+    shell(fixture, "mkdir -p n/node_modules n/z");
+    walk_all(fixture, &rules, (const char *[]){""}, 1);
+    assert_true(atomic_load(&sent) == 50 + 4);
 }
 
 int main(void)
@@ -284,6 +309,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(configuration_is_what_its_patterns_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_scouts_have_seen_before_changes_nothing, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(scouts_go_on_behind_directories_that_are_left_out, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(three_thousand_levels_are_walked, set_up, tear_down),
     };

@@ -182,10 +182,17 @@ int listing_next(struct listing *listing, const char **out_name, struct err *err
     return 0;
 }
 
+size_t listing_position(const struct listing *listing)
+{
+    return listing->next;
+}
+
 const char *listing_directory(const struct listing *listing, size_t *position)
 {
     if (listing->sorter)
         return NULL;
+    if (*position < listing->next) /* what was given already is not ahead any more */
+        *position = listing->next;
     while (*position < listing->count) {
         const char *name = listing->sorted[(*position)++];
         if ((unsigned char)name[-1] == DT_DIR)

@@ -29,9 +29,11 @@ int listing_new(int fd, const char *const *markers, size_t count, struct listing
 uint64_t listing_markers(const struct listing *listing);
 /* NULL at the end. */
 int listing_next(struct listing *listing, const char **out_name, struct err *err);
-/* The next directory at or behind *position in the order of names, and its successor's position in
- * *position; NULL: none any more, or nobody knows (a sort on disk, a file system that does not
- * tell).
+/* How far listing_next() has come, in the order of names. */
+size_t listing_position(const struct listing *listing);
+/* The next directory at or behind *position in the order of names that listing_next() has not given
+ * yet, and its successor's position in *position; NULL: none any more, or nobody knows (a sort on
+ * disk, a file system that does not tell).
  */
 const char *listing_directory(const struct listing *listing, size_t *position);
 void listing_free(struct listing *listing); /* NULL is allowed */

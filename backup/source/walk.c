@@ -141,10 +141,8 @@ static int give_name(struct walk *walk, const char *name, bool asked, struct wal
         if (!named || (how.partial && !directory))
             return NOT_GIVEN;
     }
-    if (directory) {
-        frame->ahead -= frame->ahead > 0;
+    if (directory)
         return walk_enter(walk, name, &st, &how, out, err);
-    }
     walk_fill(walk, out, &st, WALK_ENTRY, frame->dir);
     return 0;
 }
@@ -198,20 +196,23 @@ static int next_component(struct walk *walk, struct walk_item *out, bool *at_end
     return give_component(walk, name, first, next, out, err);
 }
 
-/* Sends scouts into the directories that come next, but for those that will be left out. */
+/* Sends scouts into the directories that come next, but for those that will be left out; and again
+ * when half of them were reached. */
 static void send_scouts(struct walk *walk, struct frame *frame)
 {
-    const char *name = "";
+    const char *name;
     struct err ignored;
+    size_t sent = 0;
 
-    if (!walk->scout || !scout_pays(walk->scout))
+    if (!walk->scout || !scout_pays(walk->scout) || listing_position(frame->listing) < frame->again)
         return;
-    while (frame->ahead < SCOUT_AHEAD &&
-           (name = listing_directory(frame->listing, &frame->scouted))) {
-        frame->ahead++;
-        if (walk_set_path(walk, frame->path_size, name, &ignored) == 0 &&
-            !why_left_out(walk, frame, name, true))
-            scout_send(walk->scout, frame->dir, name);
+    while (sent < SCOUT_AHEAD && (name = listing_directory(frame->listing, &frame->scouted))) {
+        if (walk_set_path(walk, frame->path_size, name, &ignored) < 0 ||
+            why_left_out(walk, frame, name, true))
+            continue;
+        scout_send(walk->scout, frame->dir, name);
+        if (++sent <= SCOUT_AHEAD / 2)
+            frame->again = frame->scouted;
     }
 }
 

@@ -20,7 +20,8 @@ struct frame {
     size_t path_size;  /* of the directory in walk->path */
     bool partial, prune;
     size_t root_size;      /* of the source path that it belongs to; 0 above all of them */
-    size_t scouted, ahead; /* a position in the listing; directories sent and not yet reached */
+    size_t scouted, again; /* positions in the listing: scouts were sent up to here, and are sent
+                              again when the walk has come there */
     bool dead;             /* could not be opened again: its rest was reported */
 };
 
