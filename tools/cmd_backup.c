@@ -277,7 +277,7 @@ static bool refers_and_is_old(void *context, uint32_t archive)
 
 static int lock(struct run *run, int status)
 {
-    const struct lock_needs needs = {refers_and_is_old, run};
+    const struct lock_needs needs = {refers_and_is_old, run, run->result.root.name};
     struct err err;
 
     if (app_flag(run->app, "dry-run") ||
@@ -289,7 +289,7 @@ static int lock(struct run *run, int status)
 
 static int bring_along(struct run *run, int status)
 {
-    const struct lock_needs needs = {refers, run};
+    const struct lock_needs needs = {refers, run, run->result.root.name};
     struct repo *repo = run->session.repo;
     struct err err;
 

@@ -167,5 +167,9 @@ int locks_renew(const struct app *app, struct session *session, const char *repl
     if (retained_set(session->catalog, renewing.place, &renewing.done, options.now_ns, &ignored) <
         0)
         console_say("catalog: %s; the next run locks once more", ignored.text);
+    if (r == 0 && result.missing > 0)
+        r = err_set(err, ERR_NOT_FOUND,
+                    "%llu archives that a snapshot refers to are not in %.100s: see yester verify",
+                    (unsigned long long)result.missing, store->location);
     return r < 0 ? err_context(err, "object lock") : 0;
 }

@@ -25,9 +25,11 @@ int locks_tell_dropped(const struct app *app, const struct session *session,
 struct lock_needs {
     bool (*needs)(void *context, uint32_t archive);
     void *context;
+    const char *snapshot; /* the only one whose they are; NULL: those of several */
 };
 /* What a new snapshot refers to is locked as if it were new, where the store's settings lock at
  * all; told when there was something to do.  The session has its catalog.  `replica` is the name of
- * the one that the store is; NULL: the repository. */
+ * the one that the store is; NULL: the repository.  ERR_NOT_FOUND: all is locked but archives that
+ * are not there. */
 int locks_renew(const struct app *app, struct session *session, const char *replica,
                 struct store *store, const struct lock_needs *needs, struct err *err);

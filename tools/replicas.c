@@ -5,6 +5,7 @@
 
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
 #include "backup/job/replicate.h"
@@ -75,7 +76,12 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
 {
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(unlock) struct store_lock *lock = NULL;
-    CLEANUP(relock_clear) struct relock relock = {.session = session};
+    CLEANUP(relock_clear)
+    struct relock relock = {.app = app,
+                            .session = session,
+                            .replica = replica ? replica->name : NULL,
+                            .needs = needs,
+                            .began_ns = clock_boot_ns()};
     struct progress progress = {.phase = NULL};
     struct replicate_result result;
     struct replicate_options how = {
@@ -84,6 +90,7 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
         .progress = &progress,
         .trouble = tell_damage,
         .copied = relock_note,
+        .before_roots = relock_run,
         .context = &relock,
     };
     int r = session_store_at(app, replica, location, !how.dry_run, &store, err);
@@ -98,7 +105,7 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
         r = meter_start(&progress, app->quiet, err);
     if (r < 0)
         return r;
-    how.to = store;
+    how.to = relock.store = store;
     session_follow(session, &progress);
     if (store) /* a trial copies to nowhere */
         store_follow(store, &progress);
@@ -113,13 +120,11 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     tell(app, location, &result);
     if (app->json && strcmp(app->command->name, "copy") == 0)
         print_json(replica ? replica->name : NULL, location, &result);
-    if (store && !how.dry_run)
-        r = relock_run(&relock, app, replica ? replica->name : NULL, store, needs, err);
-    if (r < 0)
-        return r;
     if (result.troubles > 0)
         return err_set(err, ERR_CORRUPT, "objects that could not be copied to %s: %llu", location,
                        (unsigned long long)result.troubles);
+    if (relock.is_partial)
+        return err_set(err, ERR_CORRUPT, "not all that was to be locked in %s could be", location);
     return store ? cooling_run(app, session->repo, store, replica, err) : 0;
 }
 

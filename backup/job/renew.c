@@ -58,6 +58,12 @@ static bool has_failed(struct renew *run)
     return failed;
 }
 
+/* What was listed and is gone since was nobody's any more; what a snapshot refers to is missed. */
+static bool is_archive(const char *name)
+{
+    return strncmp(name, "data/", 5) == 0 || strncmp(name, "meta/", 5) == 0;
+}
+
 static void renew_one(void *argument)
 {
     struct job *job = argument;
@@ -71,6 +77,8 @@ static void renew_one(void *argument)
         if (r == 0) {
             run->result->renewed++;
             run->options->locked(run->options->context, job->name, run->result->until_ns);
+        } else if (r == -ERR_NOT_FOUND) {
+            run->result->missing += is_archive(job->name);
         } else if (run->failure.code == ERR_NONE) {
             run->failure = err;
         }

@@ -7,7 +7,8 @@
  *
  * Ownership: borrows everything in the options.
  * Threads:   called by one; runs its own.
- * Errors:    those of the store: some of it may be locked for less long than it should be.
+ * Errors:    those of the store: some of it may be locked for less long than it should be.  An
+ * archive that is not there is counted, and keeps nothing else from being locked.
  */
 #pragma once
 
@@ -32,6 +33,7 @@ struct renew_options {
 
 struct renew_result {
     uint64_t objects, renewed;
+    uint64_t missing; /* needed, and not there */
     int64_t until_ns; /* to when they were */
 };
 

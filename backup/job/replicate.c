@@ -118,14 +118,21 @@ static int list_there(struct replicate *run, struct err *err)
     return store_list(run->options->to, "", note_there, run, err);
 }
 
+static bool is_there(const struct replicate *run, const char *name, uint64_t *out_size)
+{
+    uint64_t key[2];
+
+    name_key(run, name, key);
+    return spillmap_get(run->there, key[0], key[1], out_size);
+}
+
 /* Whether it is to be copied.  A part of an object cannot be there: somebody else put that. */
 static bool is_missing(struct replicate *run, const char *name, uint64_t size)
 {
-    uint64_t key[2], there;
+    uint64_t there;
     struct err err;
 
-    name_key(run, name, key);
-    if (!spillmap_get(run->there, key[0], key[1], &there))
+    if (!is_there(run, name, &there))
         return true;
     if (there != size && !run->again) {
         (void)err_set(&err, ERR_CORRUPT, "%s: has %llu bytes in the replica instead of %llu", name,
@@ -313,9 +320,31 @@ static int note_root(void *context, const char *name, uint64_t size, struct err 
     return strings_add(&roots->names, name, strlen(name), err);
 }
 
+/* Those that are not there yet. */
+static int announce_roots(struct replicate *run, const struct roots *roots, struct err *err)
+{
+    CLEANUP(strings_clear) struct strings missing = {0};
+    char name[STORE_NAME_MAX + 1];
+    uint64_t size;
+    int r = 0;
+
+    if (!run->options->before_roots || run->options->dry_run)
+        return 0;
+    for (size_t i = 0; r == 0 && i < roots->names.count; i++) {
+        const char *rest = roots->names.at[i];
+
+        (void)snprintf(name, sizeof(name), "%s%s", snapshots.prefix, rest);
+        if (!is_there(run, name, &size))
+            r = strings_add(&missing, rest, strlen(rest), err);
+    }
+    if (r < 0 || missing.count == 0)
+        return r;
+    return run->options->before_roots(run->options->context, &missing, err);
+}
+
 static int copy_roots(struct replicate *run, const struct roots *roots, struct err *err)
 {
-    int r = 0;
+    int r = announce_roots(run, roots, err);
 
     for (size_t i = 0; r == 0 && i < roots->names.count; i++)
         r = submit(run, &snapshots, roots->names.at[i], roots->sizes[i], err);

@@ -25,6 +25,7 @@ struct err;
 struct progress;
 struct repo;
 struct store;
+struct strings;
 
 struct replicate_options {
     struct repo *repo;
@@ -35,6 +36,10 @@ struct replicate_options {
     void (*trouble)(void *context, const char *object, const struct err *err);
     /* An object that came there; by one thread at a time.  NULL: nobody wants to know. */
     void (*copied)(void *context, const char *object);
+    /* All else has come; `roots` are the objects of snapshots that would come next,
+     * "NAME/REVISION". What it returns ends it.  NULL: nobody wants to know.  Not called where
+     * there are none, nor with dry_run. */
+    int (*before_roots)(void *context, const struct strings *roots, struct err *err);
     void *context;
 };
 

@@ -342,6 +342,65 @@ def test_a_replica_has_a_lock_of_its_own(y, tree, replica, way):
     assert lasts(referred(new), 2000, before) and all(new[name] > old[name] for name in old)
 
 
+@pytest.fixture
+def alone(y):
+    """Settings that know of no replica."""
+    (y.work / "alone").write_text("[s3]\nlock = 100s governance\n")
+    return {"YESTER_CONFIG": str(y.work / "alone")}
+
+
+@pytest.mark.parametrize("way", ["backup", "copy"])
+def test_a_snapshot_comes_into_a_replica_when_all_that_it_refers_to_is_locked_there(y, tree, replica, alone, way):
+    y.lock("100s governance", y.replica % "400s governance")
+    y.init()
+    y.backup(tree)
+    y.lock("100s governance", y.replica % "2000s governance")
+    if way == "copy":
+        second = y.backup(tree, env=alone)
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.deny = lambda method, path: method == "PUT" and "retention=" in path and f"{replica}/data/" in path
+        args = ("copy",) if way == "copy" else ("backup", "--type", "files", tree)
+        result = y.run(*args, rc=5, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+    if way == "backup":
+        second = result.lines[-1]
+    assert "object lock: " in result.errors
+    assert not [name for name in at(y, replica) if second in name]
+    before = time.time()
+    y.run("copy")
+    dates = at(y, replica)
+    assert [name for name in dates if second in name] and lasts(referred(dates), 2000, before)
+
+
+def test_what_several_snapshots_refer_to_is_locked_in_a_replica_that_was_away(y, tree, replica, alone):
+    y.lock("100s governance", y.replica % "400s governance")
+    y.init()
+    first, second = y.fresh("first"), y.fresh("second")
+    (first / "file").write_bytes(os.urandom(300_000))
+    y.backup(first)
+    old = referred(at(y, replica))
+    (first / "more").write_bytes(os.urandom(300_000))
+    y.backup(first, env=alone)
+    (second / "file").write_bytes(os.urandom(300_000))
+    y.lock("100s governance", y.replica % "2000s governance")
+    before = time.time()
+    y.backup(second)  # this refers to nothing of the others
+    new = referred(at(y, replica))
+    still = [name for name in old if new[name] == old[name]]
+    assert all(name.startswith("meta/") for name in still)  # the root of the first tree has changed
+    assert lasts({name: date for name, date in new.items() if name not in still}, 2000, before)
+
+
+def test_what_was_copied_slowly_is_locked_anew_before_the_snapshot_comes(y, tree, replica, alone):
+    y.lock("100s governance", y.replica % "16s governance")
+    y.init()
+    (tree / "noise").write_bytes(os.urandom(12 << 20))
+    name = y.backup(tree, env=alone)
+    y.run("copy", "--bwlimit", "3M")
+    dates = at(y, replica)
+    (_, root), = (date for key, date in dates.items() if name in key)
+    assert all(until >= root - 16 / 8 - 1 for _, until in referred(dates).values())
+
+
 def documented(kind):
     """Actions of docs/s3.md's table, beside the policies there."""
     row = re.search(rf"^\| {kind} \|(.*)\|$", (pathlib.Path(ROOT) / "docs/s3.md").read_text(), re.MULTILINE)[1]
