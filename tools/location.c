@@ -43,8 +43,11 @@ static const char *text_of(const struct config *config, const struct config_repl
 }
 
 /* "30d governance" */
-static int find_lock(const struct strings *words, struct s3_options *out, struct err *err)
+static int find_lock(const struct config *config, const struct config_replica *replica,
+                     struct s3_options *out, struct err *err)
 {
+    const struct strings *words = &config_s3(config, replica, SET_S3_LOCK)->values;
+    bool own = replica && replica->own[SET_S3_LOCK - SET_S3_ENDPOINT].line > 0;
     uint64_t period = 0;
 
     if (words->count == 0)
@@ -59,7 +62,8 @@ static int find_lock(const struct strings *words, struct s3_options *out, struct
         strcmp(words->at[1], "compliance") != 0)
         r = err_set(err, ERR_USAGE, "\"%.60s\" is neither governance nor compliance", words->at[1]);
     if (r < 0)
-        return err_context(err, "s3 lock");
+        return own ? err_context(err, "[replica %.60s] lock", replica->name)
+                   : err_context(err, "s3 lock");
     out->retention_ns = (int64_t)period;
     out->compliance = strcmp(words->at[1], "compliance") == 0;
     return 0;
@@ -91,7 +95,7 @@ static int open_s3(const struct config *config, const struct config_replica *rep
     if (!options.region && older_name && older_name[0])
         options.region = older_name;
     if (r == 0)
-        r = find_lock(&config_s3(config, replica, SET_S3_LOCK)->values, &options, err);
+        r = find_lock(config, replica, &options, err);
     if (r == 0)
         r = in_bounds(config, replica, SET_S3_CONNECTIONS, CONNECTIONS_MAX, &connections, err);
     if (r == 0)

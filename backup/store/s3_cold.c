@@ -175,8 +175,7 @@ static int move(struct store *store, const char *name, const char *class, struct
     (void)snprintf(source, sizeof(source), "x-amz-copy-source: /%s/%s%s", s3->bucket, s3->prefix,
                    name);
     (void)snprintf(into, sizeof(into), "x-amz-storage-class: %.40s", class);
-    int r =
-        s3_add_retention_for(s3, store->retention_ns + store->retention_ns / 8, &lock, &call, err);
+    int r = s3_add_retention(s3, &lock, &call, err);
     return r < 0 ? r : s3_call(s3, &call, &response, err);
 }
 

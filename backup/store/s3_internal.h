@@ -153,9 +153,6 @@ int s3_check_retention(struct s3 *s3, const char *name, struct err *err);
 /* Adds to a call's headers; `texts` has to last as long as the call. */
 int s3_add_retention(struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
                      struct err *err);
-/* … another time than that of the settings. */
-int s3_add_retention_for(struct s3 *s3, int64_t ns, struct s3_lock_headers *texts,
-                         struct s3_call *call, struct err *err);
 /* … the checksum of its body, without which servers take nothing that is to be locked. */
 int s3_add_checksum(const struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
                     struct err *err);
@@ -172,6 +169,8 @@ int s3_version_retained(struct s3 *s3, const char *name, const char *version, in
 /* "versionId=…", escaped. */
 enum { S3_VERSION_QUERY_SIZE = 1024 };
 int s3_version_query(const char *version, char out[S3_VERSION_QUERY_SIZE], struct err *err);
+/* How long the version is locked that is so for longest. */
+int s3_longest_retained(struct s3 *s3, const char *name, int64_t *out_ns, struct err *err);
 /* The query of the first version of an object; ERR_NOT_FOUND when there is none. */
 int s3_first_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE],
                      struct err *err);

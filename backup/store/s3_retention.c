@@ -10,7 +10,7 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { DOCUMENT_SIZE = 256 };
+enum { DOCUMENT_SIZE = 256, SLACK = 8 };
 
 /* What is there to be removed. */
 static const char *const passing[] = {"marks/", "claims/", "tails/", "tmp/"};
@@ -30,6 +30,22 @@ bool s3_is_retained(const struct s3 *s3, const char *name)
 
 /* ---- the bucket -------------------------------------------------------------------------- */
 
+/* What servers say that have no object lock, or not in this bucket. */
+static bool means_off(const struct http_response *response)
+{
+    static const char *const codes[] = {"InvalidRequest", "MalformedXML", "NotImplemented",
+                                        "ObjectLockConfigurationNotFoundError"};
+    struct s3_error error = {0};
+
+    if (response->status == 404 || response->status == 405 || response->status == 501)
+        return true;
+    s3_xml_error(&response->body, &error);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (response->status == 400 && strcmp(error.code, codes[i]) == 0)
+            return true;
+    return false;
+}
+
 /* A server that does not know the question lists the bucket instead, or says that it is none. */
 static int ask(struct s3 *s3, enum s3_bucket_lock *out, struct err *err)
 {
@@ -39,16 +55,16 @@ static int ask(struct s3 *s3, enum s3_bucket_lock *out, struct err *err)
     int r = s3_call(s3, &call, &response, err);
 
     *out = S3_LOCK_OFF;
-    if (r == 0 &&
-        s3_xml_text(&response.body, "ObjectLockEnabled", enabled, sizeof(enabled), err) == 0 &&
-        strcmp(enabled, "Enabled") == 0)
-        *out = S3_LOCK_ON;
-    else if (r == -ERR_DENIED)
+    if (r == -ERR_DENIED)
         *out = S3_LOCK_SECRET;
-    else if (r == -ERR_NO_REPOSITORY ||
-             (r < 0 && response.status != 501 && (response.status < 400 || response.status >= 500)))
-        return r;
-    return 0;
+    if (r == -ERR_DENIED)
+        return 0;
+    if (r < 0)
+        return r == -ERR_NO_REPOSITORY || r == -ERR_CANCELLED || !means_off(&response) ? r : 0;
+    r = s3_xml_find(&response.body, "ObjectLockEnabled", enabled, sizeof(enabled), err);
+    if (r == 1 && strcmp(enabled, "Enabled") == 0)
+        *out = S3_LOCK_ON;
+    return r < 0 ? r : 0;
 }
 
 static int find_lock(struct s3 *s3, enum s3_bucket_lock *out, struct err *err)
@@ -107,19 +123,21 @@ static void format_until(int64_t ns, char out[CLOCK_TEXT_SIZE])
     clock_format_rfc3339_utc(seconds * NS_PER_SECOND, out);
 }
 
+static const char strict[] = "COMPLIANCE", lenient[] = "GOVERNANCE";
+
 static const char *mode_of(const struct s3 *s3)
 {
-    return s3->compliance ? "COMPLIANCE" : "GOVERNANCE";
+    return s3->compliance ? strict : lenient;
+}
+
+/* What is put is locked for an eighth more than what is promised, as what is renewed. */
+static int64_t period_of(const struct s3 *s3)
+{
+    return s3->store.retention_ns + s3->store.retention_ns / SLACK;
 }
 
 int s3_add_retention(struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,
                      struct err *err)
-{
-    return s3_add_retention_for(s3, s3->store.retention_ns, texts, call, err);
-}
-
-int s3_add_retention_for(struct s3 *s3, int64_t ns, struct s3_lock_headers *texts,
-                         struct s3_call *call, struct err *err)
 {
     struct clock *clock = clock_system();
     char until[CLOCK_TEXT_SIZE];
@@ -129,7 +147,7 @@ int s3_add_retention_for(struct s3 *s3, int64_t ns, struct s3_lock_headers *text
     int r = s3_check_retention(s3, call->name, err);
     if (r < 0)
         return r;
-    format_until(clock->now_ns(clock) + ns, until);
+    format_until(clock->now_ns(clock) + period_of(s3), until);
     (void)snprintf(texts->mode, sizeof(texts->mode), "x-amz-object-lock-mode: %s", mode_of(s3));
     (void)snprintf(texts->until, sizeof(texts->until), "x-amz-object-lock-retain-until-date: %s",
                    until);
@@ -155,8 +173,13 @@ int s3_add_checksum(const struct s3 *s3, struct s3_lock_headers *texts, struct s
 
 /* ---- what is there ----------------------------------------------------------------------- */
 
-int s3_version_retained(struct s3 *s3, const char *name, const char *version, int64_t *out_ns,
-                        struct err *err)
+struct lock_state {
+    int64_t until_ns;
+    bool is_strict; /* in compliance mode */
+};
+
+static int look(struct s3 *s3, const char *name, const char *version, struct lock_state *out,
+                struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
     const struct s3_call call = {.method = "HEAD", .name = name, .query = version};
@@ -173,8 +196,21 @@ int s3_version_retained(struct s3 *s3, const char *name, const char *version, in
         until = INT64_MAX;
     if (r < 0)
         return r;
-    *out_ns = until;
+    out->until_ns = until;
+    out->is_strict = http_header(&response, "x-amz-object-lock-mode", text, sizeof(text)) &&
+                     strcmp(text, strict) == 0;
     return 0;
+}
+
+int s3_version_retained(struct s3 *s3, const char *name, const char *version, int64_t *out_ns,
+                        struct err *err)
+{
+    struct lock_state state;
+    int r = look(s3, name, version, &state, err);
+
+    if (r == 0)
+        *out_ns = state.until_ns;
+    return r;
 }
 
 int s3_retained(struct store *store, const char *name, int64_t *out_ns, struct err *err)
@@ -182,11 +218,11 @@ int s3_retained(struct store *store, const char *name, int64_t *out_ns, struct e
     struct s3 *s3 = (struct s3 *)store;
     struct clock *clock = clock_system();
     char query[S3_VERSION_QUERY_SIZE];
-    bool locked = false;
-    int64_t until = 0;
-    int r = s3_has_lock(s3, &locked, err);
+    enum s3_bucket_lock found;
+    int64_t until = 0, now = clock->now_ns(clock);
+    int r = find_lock(s3, &found, err);
 
-    if (r < 0 || !locked)
+    if (r < 0 || found == S3_LOCK_OFF) /* who may not ask the bucket asks the object */
         return r;
     r = s3_which_version(s3, name, query, err);
     if (r == 0)
@@ -196,26 +232,30 @@ int s3_retained(struct store *store, const char *name, int64_t *out_ns, struct e
         if (r == 0)
             r = s3_version_retained(s3, name, query, &until, err);
     }
+    /* Any version that is locked keeps the object from being removed. */
+    if (r == 0 && until <= now && found == S3_LOCK_ON)
+        r = s3_longest_retained(s3, name, &until, err);
     if (r == 0)
-        *out_ns = until > clock->now_ns(clock) ? until : 0;
+        *out_ns = until > now ? until : 0;
     return r;
 }
 
-static int put_retention(struct s3 *s3, const char *name, const char *version, const char *until,
-                         struct err *err)
+static int put_retention(struct s3 *s3, const char *name, const char *version, const char *mode,
+                         int64_t until_ns, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
-    char body[DOCUMENT_SIZE], query[S3_VERSION_QUERY_SIZE + 16];
+    char body[DOCUMENT_SIZE], query[S3_VERSION_QUERY_SIZE + 16], until[CLOCK_TEXT_SIZE];
     struct s3_lock_headers texts;
     struct s3_call call = {.method = "PUT", .name = name, .query = query, .body = body};
 
+    format_until(until_ns, until);
     (void)snprintf(query, sizeof(query), "retention=%s%s", version ? "&" : "",
                    version ? version : "");
     call.body_size =
         (size_t)snprintf(body, sizeof(body),
                          "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
                          "<Mode>%s</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>",
-                         mode_of(s3), until);
+                         mode, until);
     int r = s3_add_checksum(s3, &texts, &call, err);
     return r < 0 ? r : s3_call(s3, &call, &response, err);
 }
@@ -224,38 +264,47 @@ static int put_retention(struct s3 *s3, const char *name, const char *version, c
 int s3_ensure_retention(struct s3 *s3, const char *name, struct err *err)
 {
     struct clock *clock = clock_system();
-    char text[CLOCK_TEXT_SIZE];
-    int64_t until = 0, now = clock->now_ns(clock), period = s3->store.retention_ns;
+    int64_t until = 0, now = clock->now_ns(clock);
 
     if (!s3_is_retained(s3, name))
         return 0;
     int r = s3_version_retained(s3, name, NULL, &until, err);
-    if (r < 0 || until > now)
+    if (r < 0 || until >= now + s3->store.retention_ns)
         return r;
-    format_until(now + period, text);
-    return put_retention(s3, name, NULL, text, err);
+    return put_retention(s3, name, NULL, mode_of(s3), now + period_of(s3), err);
+}
+
+/* A server refuses what would make it less, and to change the mode in either direction (for that
+ * it wants the right to bypass): then it is locked for longer in the mode that it has. */
+static int retain_version(struct s3 *s3, const char *name, const char *version, int64_t until_ns,
+                          struct err *err)
+{
+    struct lock_state state;
+    struct err ignored;
+    int r = put_retention(s3, name, version, mode_of(s3), until_ns, err);
+
+    if (r != -ERR_DENIED || look(s3, name, version, &state, &ignored) < 0)
+        return r;
+    if (state.until_ns >= until_ns)
+        return 0;
+    if (state.until_ns == 0 || state.is_strict == s3->compliance)
+        return r;
+    return put_retention(s3, name, version, state.is_strict ? strict : lenient, until_ns, err);
 }
 
 int s3_retain(struct store *store, const char *name, int64_t until_ns, struct err *err)
 {
     struct s3 *s3 = (struct s3 *)store;
-    char until[CLOCK_TEXT_SIZE], query[S3_VERSION_QUERY_SIZE];
-    int64_t locked_ns = 0;
-    struct err ignored;
+    char query[S3_VERSION_QUERY_SIZE];
 
     if (!s3_is_retained(s3, name))
         return err_set(err, ERR_USAGE, "%.120s is not locked by the settings", name);
-    format_until(until_ns, until);
     int r = s3_which_version(s3, name, query, err);
-    const char *version = query[0] ? query : NULL;
     if (r == 0)
-        r = put_retention(s3, name, version, until, err);
-    /* A server refuses what would make it less; what is hidden is locked where it lies. */
-    if (r == -ERR_DENIED && s3_version_retained(s3, name, version, &locked_ns, &ignored) == 0 &&
-        locked_ns >= until_ns)
-        return 0;
+        r = retain_version(s3, name, query[0] ? query : NULL, until_ns, err);
     if (r != -ERR_NOT_FOUND)
         return r;
+    /* What is hidden is locked where it lies. */
     r = s3_first_version(s3, name, query, err);
-    return r < 0 ? r : put_retention(s3, name, query, until, err);
+    return r < 0 ? r : retain_version(s3, name, query, until_ns, err);
 }

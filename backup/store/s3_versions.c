@@ -126,6 +126,42 @@ int s3_first_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_
     return r;
 }
 
+struct longest {
+    struct s3 *s3;
+    const char *name;
+    char key[KEY_SIZE];
+    int64_t until_ns;
+};
+
+static int take_longest(void *context, const struct s3_version *version, struct err *err)
+{
+    struct longest *longest = context;
+    char query[S3_VERSION_QUERY_SIZE];
+    int64_t until = 0;
+
+    if (strcmp(version->key, longest->key) != 0)
+        return 1;
+    if (version->is_marker)
+        return 0;
+    int r = s3_version_query(version->id, query, err);
+    if (r == 0)
+        r = s3_version_retained(longest->s3, longest->name, query, &until, err);
+    longest->until_ns = until > longest->until_ns ? until : longest->until_ns;
+    return r == -ERR_NOT_FOUND ? 0 : r; /* removed meanwhile */
+}
+
+int s3_longest_retained(struct s3 *s3, const char *name, int64_t *out_ns, struct err *err)
+{
+    struct longest longest = {.s3 = s3, .name = name};
+
+    (void)snprintf(longest.key, sizeof(longest.key), "%s%s", s3->prefix, name);
+    int r = s3_list_versions(s3, name, take_longest, &longest, err);
+    if (r < 0)
+        return r == -ERR_DENIED ? 0 : r; /* removing is refused as well */
+    *out_ns = longest.until_ns;
+    return 0;
+}
+
 /* ---- removing ---------------------------------------------------------------------------- */
 
 static int remove_version(struct s3 *s3, const char *name, const char *query, struct err *err)

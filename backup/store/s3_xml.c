@@ -157,15 +157,23 @@ static int end_of_wanted(void *context, const char *name, const char *text, unsi
     return 0;
 }
 
-int s3_xml_text(const struct buf *body, const char *element, char *out, size_t size,
+int s3_xml_find(const struct buf *body, const char *element, char *out, size_t size,
                 struct err *err)
 {
     struct wanted wanted = {.element = element, .out = out, .size = size};
     int r = read_document(body, end_of_wanted, &wanted, err);
 
-    if (r == 0 && !wanted.found)
-        r = err_set(err, ERR_REMOTE, "there is no %s in the server's answer", element);
-    return r;
+    return r < 0 ? r : wanted.found;
+}
+
+int s3_xml_text(const struct buf *body, const char *element, char *out, size_t size,
+                struct err *err)
+{
+    int r = s3_xml_find(body, element, out, size, err);
+
+    if (r == 0)
+        return err_set(err, ERR_REMOTE, "there is no %s in the server's answer", element);
+    return r < 0 ? r : 0;
 }
 
 struct entries {

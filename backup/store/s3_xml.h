@@ -63,7 +63,10 @@ struct s3_object_info {
 typedef int s3_class_fn(void *context, const struct s3_object_info *object, struct err *err);
 
 void s3_xml_error(const struct buf *body, struct s3_error *out);
-/* The text of the first element of this name, at any depth. */
+/* The text of the first element of this name, at any depth; 1: there is one.  s3_xml_text(): there
+ * has to be. */
+int s3_xml_find(const struct buf *body, const char *element, char *out, size_t size,
+                struct err *err);
 int s3_xml_text(const struct buf *body, const char *element, char *out, size_t size,
                 struct err *err);
 /* ListObjectsV2; `each` gets whole keys. */

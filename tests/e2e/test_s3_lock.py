@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import time
 
 import pytest
@@ -82,7 +83,7 @@ def test_everything_is_locked_but_what_is_there_to_be_removed(y, tree):
     kinds = {name.split("/")[0] for name in dates}
     assert kinds >= {"repository", "keys", "data", "meta", "index", "snapshots", "holds", "forgets"}
     assert not kinds & {"claims", "tmp"}  # no versions of these are left either
-    assert lasts(dates, 86400, before)
+    assert lasts(dates, 86400 * 9 / 8, before)
     assert all(until < time.time() + 86400 * 9 / 8 + 60 for _, until in dates.values())
     y.run("prune", "--grace", "0s")
     marks = y.dates("marks/")
@@ -119,6 +120,13 @@ def test_what_is_no_lock_is_refused(work, value):
     y.env["YESTER_REPO"] = "s3://bucket/prefix"
     (work / "settings").write_text(f"[s3]\nlock = {value}\n")
     assert "s3 lock: " in y.run("list", rc=2, env={"YESTER_CONFIG": str(work / "settings")}).errors
+
+
+def test_of_a_replica_it_is_said_whose_lock_is_none(work, tree):
+    y = Yester(work).init()
+    (work / "settings").write_text("[replica far]\nlocation = s3://bucket/prefix\nlock = 30d gov\n")
+    y.backup(tree)
+    assert "[replica far] lock: " in y.run("copy", rc=5, env={"YESTER_CONFIG": str(work / "settings")}).errors
 
 
 def test_the_settings_show_it(work):
@@ -183,6 +191,66 @@ def test_a_pruner_whose_settings_say_nothing_of_a_lock_asks_the_bucket(y, tree):
     assert told["deleted"] == 0 and told["locked"] > 0
     hidden = [name for name, _, kind in y.versions() if kind == "DeleteMarker"]
     assert all(name.startswith("claims/") for name in hidden)
+
+
+def hidden(y):
+    return [name for name, _, kind in y.versions() if kind == "DeleteMarker" and not name.startswith("claims/")]
+
+
+def asks(method, path):
+    return method == "GET" and "object-lock=" in path
+
+
+def test_a_pruner_who_may_not_ask_the_bucket_asks_each_object(y, tree):
+    y.init()
+    first = forgotten(y, tree)
+    y.lock("")
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.deny = asks
+        env = {"AWS_ENDPOINT_URL": proxy.endpoint}
+        assert "1 snapshot locked until " in y.run("forget", first, env=env).errors
+        prune(y, env=env)
+        told, _ = prune(y, env=env)
+    assert told["deleted"] == 0 and told["locked"] > 0 and not hidden(y)
+
+
+@pytest.mark.parametrize("answer,off", [(("400 Bad Request", "InvalidArgument"), False), (("409 Conflict", "Odd"), False),
+                                        (("501 Not Implemented", "NotImplemented"), True),
+                                        (("400 Bad Request", "InvalidRequest"), True)])
+def test_only_what_says_so_means_that_there_is_no_object_lock(y, tree, answer, off):
+    y.init()
+    y.backup(tree)
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.deny = lambda method, path: asks(method, path) and answer
+        result = y.run("backup", tree, rc=None, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+    assert result.rc != 0
+    assert ("has no object lock" in result.errors) == off and (answer[1] in result.errors) != off
+
+
+def test_what_was_overwritten_keeps_nobody_from_pruning(y, tree):
+    y.init()
+    first = forgotten(y, tree)
+    y.run("forget", first)
+    for key in y.keys():  # with what nothing locks
+        if key.startswith(f"snapshots/{first}/"):
+            y.s3.client.put(BUCKET, f"{y.prefix}/{key}", y.s3.client.get(BUCKET, f"{y.prefix}/{key}"))
+    y.lock("")
+    prune(y)
+    told, _ = prune(y)
+    assert told["deleted"] == 0 and told["locked"] > 0 and not hidden(y)
+
+
+@pytest.mark.parametrize("first,second", [("30s governance", "90s compliance"), ("30s compliance", "90s governance")])
+def test_what_is_locked_in_the_other_mode_is_locked_for_longer_all_the_same(y, tree, first, second):
+    y.lock(first)
+    y.init()
+    y.backup(tree)
+    y.lock(second)
+    before = time.time()
+    name = y.backup(tree)
+    dates = y.dates()
+    assert all(until >= before + 90 for _, until in referred(dates).values())
+    assert {mode for mode, _ in y.dates(f"snapshots/{name}/").values()} == {second.split()[1].upper()}
 
 
 def test_a_snapshot_under_a_legal_hold_stays(y, tree):
@@ -399,6 +467,59 @@ def test_what_was_copied_slowly_is_locked_anew_before_the_snapshot_comes(y, tree
     dates = at(y, replica)
     (_, root), = (date for key, date in dates.items() if name in key)
     assert all(until >= root - 16 / 8 - 1 for _, until in referred(dates).values())
+
+
+def test_what_is_interrupted_when_the_snapshot_is_published_says_that_it_is_there(y, tree, replica):
+    y.lock("400s governance")
+    y.init()
+    y.backup(tree)
+    before = y.dates("data/")
+    y.lock("2000s governance", y.replica % "2000s governance")
+    with ChaosProxy(y.s3.address) as proxy:
+        def interrupt(method, path):
+            if method == "PUT" and "/snapshots/" in path and "claims/" not in path:
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.1)
+            return False
+        proxy.deny = interrupt
+        process = y.start("backup", "--type", "files", tree, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+        out, errors = process.communicate(timeout=60)
+    name = out.decode().split()[-1]
+    assert process.returncode == 5 and b"interrupted: the snapshot is there" in errors
+    assert name in y.run("list").text and not at(y, replica)
+    assert all(y.dates("data/")[name] == date for name, date in before.items())
+    y.backup(tree)
+    assert [found for found in at(y, replica) if name in found]
+
+
+def test_a_forget_that_cannot_ask_until_when_it_is_locked_is_one_all_the_same(y, tree):
+    y.init()
+    first = forgotten(y, tree)
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.deny = lambda method, path: asks(method, path) and ("409 Conflict", "Odd")
+        y.lock("")
+        result = y.run("forget", first, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+    assert "until when they are locked cannot be told: " in result.errors and "Odd" in result.errors
+    assert first not in y.run("list").text
+
+
+def test_a_mark_that_another_pruner_is_about_to_make_is_left_to_him(y, tree):
+    y.lock("")
+    y.init()
+    source = y.fresh("old")
+    (source / "old").write_bytes(os.urandom(300_000))
+    first = y.backup(source)
+    archive = next(name for name in y.keys() if name.startswith("data/"))[len("data/"):]
+    y.backup(tree)
+    y.run("forget", first)
+    claim = f"{y.prefix}/claims/marks/{archive}/{'0' * 32}"
+    y.s3.client.put(BUCKET, claim, b"somebody's")
+    others, _ = prune(y)
+    assert others["marked"] > 0 and f"marks/{archive}" not in y.keys()
+    (_, version, _), = y.versions(claim[len(y.prefix) + 1:])
+    y.s3.client.delete_version(BUCKET, claim, version)
+    prune(y)
+    assert f"marks/{archive}" in y.keys()
 
 
 def documented(kind):

@@ -98,7 +98,7 @@ class ChaosProxy:
         self.requests, self.drawn, self.before = [], [], None
         self.refused_token, self.refused = None, 0
         self.down = False  # no request gets an answer
-        self.deny = None   # what it says of (method, path) is refused for want of rights
+        self.deny = None   # what it says of (method, path) is refused for want of rights; or (status, code)
         self.silent = False  # … nor an end of its connection
         self.glacier = None
         self.server = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -180,8 +180,10 @@ class ChaosProxy:
         token = header(head, b"x-amz-security-token")
         if self._refuse(here, fault, token, method):
             return
-        if self.deny and self.deny(method, path):
-            self._answer(here, b"403 Forbidden", b"AccessDenied")
+        denial = self.deny and self.deny(method, path)
+        if denial:
+            status, code = denial if isinstance(denial, tuple) else ("403 Forbidden", "AccessDenied")
+            self._answer(here, status.encode(), code.encode())
             return
         cold = self.glacier and self.glacier.answer(method, path, head, body)
         if cold:
