@@ -116,7 +116,9 @@ static int forget_named(struct app *app, struct session *session, struct err *er
     for (size_t i = 0; r == 0 && i < rows.count; i++)
         if (drop[i])
             snapshots_tell(app, &rows.at[i], dry_run ? "would forget" : "forgotten");
-    return r < 0 ? r : locks_tell_dropped(app, session, rows.at, drop, rows.count, err);
+    if (r == 0)
+        locks_tell_dropped(app, session, rows.at, drop, rows.count);
+    return r;
 }
 
 /* ---- rules ---- */

@@ -37,25 +37,27 @@ static int root_retained(struct store *store, const struct snapshot_row *row, in
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-int locks_tell_dropped(const struct app *app, const struct session *session,
-                       const struct snapshot_row *rows, const bool *drop, size_t count,
-                       struct err *err)
+void locks_tell_dropped(const struct app *app, const struct session *session,
+                        const struct snapshot_row *rows, const bool *drop, size_t count)
 {
     char snapshots[OUTPUT_SIZE], date[CLOCK_TEXT_SIZE];
     uint64_t locked = 0;
     int64_t last = 0;
+    struct err err;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < count; i++) {
         int64_t until = 0;
 
         if (drop[i])
-            r = root_retained(session->repo->store, &rows[i], &until, err);
+            r = root_retained(session->repo->store, &rows[i], &until, &err);
         locked += until > 0;
         last = until > last ? until : last;
     }
+    if (r < 0)
+        console_say("until when they are locked cannot be told: %s", err.text);
     if (r < 0 || locked == 0 || app->quiet)
-        return r;
+        return;
     if (last == INT64_MAX)
         console_line("%s: locked by a legal hold; until that ends, prune frees nothing of it",
                      output_count(locked, "snapshot", snapshots));
@@ -64,7 +66,6 @@ int locks_tell_dropped(const struct app *app, const struct session *session,
         console_line("%s locked until %s: before that, prune frees nothing of %s",
                      output_count(locked, "snapshot", snapshots), date, locked > 1 ? "them" : "it");
     }
-    return 0;
 }
 
 /* ---- renewing ---------------------------------------------------------------------------- */

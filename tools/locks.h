@@ -16,10 +16,10 @@ struct session;
 struct snapshot_row;
 struct store;
 
-/* Of those snapshots that were let go (or would be): until when prune cannot have them. */
-int locks_tell_dropped(const struct app *app, const struct session *session,
-                       const struct snapshot_row *rows, const bool *drop, size_t count,
-                       struct err *err);
+/* Of those snapshots that were let go (or would be): until when prune cannot have them.  They
+ * are forgotten all the same where that cannot be asked, which is told. */
+void locks_tell_dropped(const struct app *app, const struct session *session,
+                        const struct snapshot_row *rows, const bool *drop, size_t count);
 
 /* Which archives of the repository, by their number. */
 struct lock_needs {

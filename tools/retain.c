@@ -313,7 +313,7 @@ int retain_run(struct app *app, struct session *session, const struct retention_
     }
     if (r == 0 && !(how & RETAIN_DRY))
         r = retain_forget(app, session, rows.at, rows.count, drop, "rule", err);
-    return r < 0 || (how & RETAIN_SILENT)
-               ? r
-               : locks_tell_dropped(app, session, rows.at, drop, rows.count, err);
+    if (r == 0 && !(how & RETAIN_SILENT))
+        locks_tell_dropped(app, session, rows.at, drop, rows.count);
+    return r;
 }
