@@ -59,7 +59,7 @@ struct run {
     char parent[SNAPSHOT_NAME_SIZE]; /* the last snapshot of this host; empty: none */
     uint64_t sequence;               /* … and the highest that any had, be it pruned */
     struct backup_result result;
-    int64_t took_ns;
+    int64_t took_ns; /* time that the machine slept included */
     uint64_t troubles;
     uint64_t noted;
     char named[512]; /* the first few that were left out */
@@ -304,6 +304,14 @@ static int bring_along(struct run *run, int status)
     return failed && status == 0 ? EXIT_AFTERWARDS : status;
 }
 
+/* The interruption came when the snapshot was being published already. */
+static int leave_out(int status)
+{
+    console_say("interrupted: the snapshot is there; --retention, replicas and what renews locks "
+                "were left out");
+    return status == 0 ? EXIT_AFTERWARDS : status;
+}
+
 static int back_up(struct run *run, struct err *err)
 {
     struct app *app = run->app;
@@ -328,7 +336,7 @@ static int back_up(struct run *run, struct err *err)
         .note = note,
         .context = run,
     };
-    int64_t started = clock_monotonic_ns();
+    int64_t started = clock_boot_ns();
     int r = meter_start(&run->progress, app->quiet, err);
 
     if (r < 0)
@@ -337,11 +345,16 @@ static int back_up(struct run *run, struct err *err)
     r = backup_run(&how, &run->result, err);
     meter_stop();
     if (r == -ERR_CANCELLED)
-        app_hint(app, "no snapshot is finished; what was stored so far is used by the next run");
+        app_hint(app,
+                 "no snapshot is finished, unless it was just being published (yester list shows "
+                 "it); what was stored so far is used by the next run");
     if (r < 0)
         return r;
-    run->took_ns = clock_monotonic_ns() - started;
-    int status = lock(run, tell(run, run->took_ns));
+    run->took_ns = clock_boot_ns() - started;
+    int status = tell(run, run->took_ns);
+    if (progress_cancelled(&run->progress) && !how.dry_run)
+        return leave_out(status);
+    status = lock(run, status);
     return bring_along(run, retain(run, status));
 }
 
