@@ -143,8 +143,10 @@ static void object_name(const struct archive_id *id, char out[OBJECT_NAME_SIZE])
 int marks_put(struct repo *repo, const struct archive_id *id, const struct marks_moment *now,
               int64_t grace_ns, struct err *err)
 {
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
     uint8_t bytes[MARK_SIZE] = {0};
     char name[OBJECT_NAME_SIZE];
+    struct err why;
 
     memcpy(bytes, magic, sizeof(magic));
     store_le16(bytes + 8, VERSION);
@@ -155,7 +157,14 @@ int marks_put(struct repo *repo, const struct archive_id *id, const struct marks
     store_le64(bytes + 56, (uint64_t)grace_ns);
     object_name(id, name);
     int r = store_create(repo->store, name, bytes, sizeof(bytes), err);
-    return r == -ERR_EXISTS ? 0 : r;
+    if (r != -ERR_EXISTS)
+        return r;
+    int there = store_open(repo->store, name, &object, &why);
+    if (there == -ERR_NOT_FOUND)
+        return r;
+    if (there < 0)
+        *err = why;
+    return there;
 }
 
 int marks_read(struct repo *repo, const struct archive_id *id, struct mark *out, struct err *err)

@@ -38,7 +38,8 @@ int marks_note_and_moves(struct repo *repo, const struct references *out, struct
 int marks_find_gone(struct repo *repo, const struct references *needed,
                     const struct references *out, struct err *err);
 
-/* Marks an archive; one that another pruner has marked just now is fine as well. */
+/* Marks an archive; one that another pruner has marked just now is fine as well.  ERR_EXISTS: he is
+ * about to, and there is no mark yet. */
 int marks_put(struct repo *repo, const struct archive_id *id, const struct marks_moment *now,
               int64_t grace_ns, struct err *err);
 /* ERR_NOT_FOUND when it was taken away. */

@@ -221,6 +221,8 @@ static int mark_one(struct prune *prune, uint32_t archive, struct err *err)
                              : marks_put(prune->repo, idtable_id(prune->repo->ids, archive),
                                          &options->now, options->grace_ns, err);
 
+    if (r == -ERR_EXISTS) /* the other pruner makes it, or the next one */
+        return 0;
     if (r < 0)
         return r;
     prune->result->marked++;

@@ -69,6 +69,8 @@ void http_rest(struct http *http);
 /* From now on this one's cancellation (NULL: nobody's) ends all waiting: nothing is tried again,
  * and what is under way has half a second left. */
 void http_follow(struct http *http, struct progress *progress);
+/* What is asked from now on has the time anew that is left to tidy up when all is cancelled. */
+void http_tidy(struct http *http);
 bool http_is_cancelled(struct http *http);
 
 /* One attempt; `response` may hold what an earlier one left. */

@@ -25,6 +25,11 @@ void http_follow(struct http *http, struct progress *progress)
     atomic_store(&http->progress, progress);
 }
 
+void http_tidy(struct http *http)
+{
+    atomic_store(&http->last_ns, 0);
+}
+
 bool http_is_cancelled(struct http *http)
 {
     int64_t none = 0;

@@ -208,6 +208,7 @@ static void drop_claim(struct s3 *s3, const char *claim)
 {
     struct err ignored;
 
+    http_tidy(s3->http);
     (void)store_remove(&s3->store, claim, &ignored);
 }
 
