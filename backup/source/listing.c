@@ -111,9 +111,10 @@ static int sort_names(struct listing *listing, struct err *err)
     if (!listing->sorted)
         return err_set(err, ERR_NOMEM, "no memory for %zu names", listing->count);
 
-    const char *name = (const char *)listing->names.data + 1;
-    for (size_t i = 0; i < listing->count; i++, name += strlen(name) + 2)
-        listing->sorted[i] = name;
+    for (size_t i = 0, at = 1; i < listing->count; i++) {
+        listing->sorted[i] = (const char *)listing->names.data + at;
+        at += strlen(listing->sorted[i]) + 2;
+    }
     qsort(listing->sorted, listing->count, sizeof(*listing->sorted), compare_names);
     return 0;
 }
