@@ -175,12 +175,20 @@ static struct slice slice_of(struct block *block, const struct located *located)
     return (struct slice){.block = block, .data = block->data + skip, .size = block->size - skip};
 }
 
-static int get_once(struct blocks *blocks, struct place place, struct slice *out, struct err *err)
+static void note_gone(struct blocks *blocks, uint32_t archive, struct blocks_gone *gone)
+{
+    readers_gone(blocks->readers, archive);
+    if (gone->count < sizeof(gone->archives) / sizeof(gone->archives[0]))
+        gone->archives[gone->count++] = archive;
+}
+
+static int get_once(struct blocks *blocks, struct place place, struct blocks_gone *gone,
+                    struct slice *out, struct err *err)
 {
     struct located located;
     struct blocks_loading loading = {.blocks = blocks, .located = &located};
     struct block *block;
-    int r = blocks_locate(blocks, place, &located, err);
+    int r = blocks_locate(blocks, place, gone, &located, err);
 
     if (r < 0)
         return r;
@@ -188,6 +196,8 @@ static int get_once(struct blocks *blocks, struct place place, struct slice *out
     r = blockcache_get(blocks->cache, blocks_key(&located), blocks_load, &loading, &block, err);
     if (r == 0)
         *out = slice_of(block, &located);
+    if (r == -ERR_NOT_FOUND)
+        note_gone(blocks, located.archive, gone);
     readers_release(blocks->readers, located.archive);
     return r;
 }
@@ -195,12 +205,20 @@ static int get_once(struct blocks *blocks, struct place place, struct slice *out
 int blocks_get(struct blocks *blocks, struct place place, struct slice *out, struct err *err)
 {
     uint64_t seen = remap_generation(blocks->repo);
-    int r = get_once(blocks, place, out, err);
-    struct err ignored;
+    struct blocks_gone gone = {0};
+    int r = get_once(blocks, place, &gone, out, err);
+    struct err again;
 
-    /* It can go away while it is open. */
-    if (r == -ERR_NOT_FOUND && remap_look_again(blocks->repo, place.archive, seen, &ignored) == 1)
-        r = get_once(blocks, place, out, err);
+    if (r != -ERR_NOT_FOUND)
+        return r;
+    bool news = remap_look_again(blocks->repo, place.archive, seen, &again) == 1;
+    /* It can go away while it is open, and so can what it was moved to: the next place counts. */
+    for (size_t tried = 0; r == -ERR_NOT_FOUND && (news || gone.count > tried); news = false) {
+        tried = gone.count;
+        r = get_once(blocks, place, &gone, out, &again);
+    }
+    if (r < 0 && r != -ERR_NOT_FOUND)
+        *err = again;
     return r;
 }
 

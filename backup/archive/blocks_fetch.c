@@ -108,7 +108,7 @@ void blocks_prefetch(struct blocks *blocks, struct place place, size_t count)
     struct located at;
     struct err err;
 
-    if (blocks_locate(blocks, place, &at, &err) < 0)
+    if (blocks_locate(blocks, place, NULL, &at, &err) < 0)
         return;
     uint64_t end = (uint64_t)at.raw + count;
     while (at.number < reader_blocks(at.reader) && reader_block(at.reader, at.number)->raw < end) {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "backup/archive/blocks.h"
+#include "backup/archive/remap.h"
 
 struct codec;
 struct readers;
@@ -52,9 +53,17 @@ struct located {
     uint32_t raw;  /* in that archive's raw space */
 };
 
+/* Archives that could be opened (the cache has their ends), and were found to be gone when they
+ * were read. */
+struct blocks_gone {
+    uint32_t archives[REMAP_FOUND_MAX + 1]; /* all that a place is looked for in */
+    size_t count;
+};
+
 /* The block that a place is in; here, and only here, one whose archive is gone is looked up in the
- * remap.  Let it go with readers_release(). */
-int blocks_locate(struct blocks *blocks, struct place place, struct located *out, struct err *err);
+ * remap.  `gone` (NULL: none) are left out.  Let it go with readers_release(). */
+int blocks_locate(struct blocks *blocks, struct place place, const struct blocks_gone *gone,
+                  struct located *out, struct err *err);
 /* The same if an open archive has it. */
 bool blocks_locate_open(struct blocks *blocks, struct place place, struct located *out);
 

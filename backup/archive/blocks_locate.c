@@ -24,10 +24,30 @@ static int locate_in(struct blocks *blocks, struct place place, struct located *
     return 0;
 }
 
+static bool is_gone(const struct blocks_gone *gone, uint32_t archive)
+{
+    for (size_t i = 0; gone && i < gone->count; i++)
+        if (gone->archives[i] == archive)
+            return true;
+    return false;
+}
+
+static int locate_unless_gone(struct blocks *blocks, struct place place,
+                              const struct blocks_gone *gone, struct located *out, struct err *err)
+{
+    char name[OBJECT_NAME_SIZE];
+
+    if (!is_gone(gone, place.archive))
+        return locate_in(blocks, place, out, err);
+    repo_object_name(idtable_kind(blocks->repo->ids, place.archive),
+                     idtable_id(blocks->repo->ids, place.archive), name);
+    return err_set(err, ERR_NOT_FOUND, "%s is not there any more", name);
+}
+
 /* Where it was moved, as far as is known; else where it was.  *out_gone: its archive is not there.
  */
-static int locate_once(struct blocks *blocks, struct place place, struct located *out,
-                       bool *out_gone, struct err *err)
+static int locate_once(struct blocks *blocks, struct place place, const struct blocks_gone *gone,
+                       struct located *out, bool *out_gone, struct err *err)
 {
     struct remap_found found[REMAP_FOUND_MAX];
     struct err why = {0}, own;
@@ -35,9 +55,9 @@ static int locate_once(struct blocks *blocks, struct place place, struct located
 
     *out_gone = false;
     for (int i = 0; i < count; i++)
-        if (locate_in(blocks, found[i].place, out, &why) == 0)
+        if (locate_unless_gone(blocks, found[i].place, gone, out, &why) == 0)
             return 0;
-    int r = locate_in(blocks, place, out, &own);
+    int r = locate_unless_gone(blocks, place, gone, out, &own);
     if (r == 0)
         return 0;
     *out_gone = r == -ERR_NOT_FOUND;
@@ -46,18 +66,19 @@ static int locate_once(struct blocks *blocks, struct place place, struct located
     return -(int)err->code;
 }
 
-int blocks_locate(struct blocks *blocks, struct place place, struct located *out, struct err *err)
+int blocks_locate(struct blocks *blocks, struct place place, const struct blocks_gone *gone,
+                  struct located *out, struct err *err)
 {
     uint64_t seen = remap_generation(blocks->repo);
     struct err why;
-    bool gone;
-    int r = locate_once(blocks, place, out, &gone, err);
+    bool lost;
+    int r = locate_once(blocks, place, gone, out, &lost, err);
 
-    if (r == 0 || !gone)
+    if (r == 0 || !lost)
         return r;
     int news = remap_look_again(blocks->repo, place.archive, seen, &why);
     if (news == 1)
-        return locate_once(blocks, place, out, &gone, err);
+        return locate_once(blocks, place, gone, out, &lost, err);
     if (news < 0 && r == -ERR_NOT_FOUND) { /* it may have been moved, and nobody can say where */
         *err = why;
         return news;
@@ -110,7 +131,7 @@ int blocks_where(struct blocks *blocks, struct place place, uint64_t length, str
     *out_length = length;
     if (!remap_has(blocks->repo, place.archive))
         return 0;
-    int r = blocks_locate(blocks, place, &located, err);
+    int r = blocks_locate(blocks, place, NULL, &located, err);
     if (r < 0)
         return r;
     *out = (struct place){located.archive, located.raw};

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "backup/archive/idtable.h"
@@ -14,6 +15,7 @@ enum { CHAINS = 1024 };
 struct opened {
     uint32_t archive;
     size_t users;
+    bool gone;             /* not kept when nobody uses it any more */
     struct reader *reader; /* NULL while it is being opened */
     struct opened *chained;
     struct opened *newer, *older; /* among the idle; when users is 0 */
@@ -97,6 +99,14 @@ static const struct reader *use(struct readers *readers, struct opened *opened)
     return opened->reader;
 }
 
+static void take_out(struct readers *readers, struct opened *opened)
+{
+    *chain_of(readers, opened->archive) = opened->chained;
+    readers->memory -= reader_memory(opened->reader);
+    readers->count--;
+    opened->chained = NULL;
+}
+
 /* Takes idle ones out until the bounds are kept; the caller closes the list, unlocked. */
 static struct opened *evict(struct readers *readers)
 {
@@ -106,9 +116,7 @@ static struct opened *evict(struct readers *readers)
            (readers->memory > readers->memory_limit || readers->count > readers->count_limit)) {
         struct opened *opened = readers->oldest;
         idle_remove(readers, opened);
-        *chain_of(readers, opened->archive) = opened->chained;
-        readers->memory -= reader_memory(opened->reader);
-        readers->count--;
+        take_out(readers, opened);
         opened->chained = evicted;
         evicted = opened;
     }
@@ -202,10 +210,23 @@ void readers_release(struct readers *readers, uint32_t archive)
     pthread_mutex_lock(&readers->lock);
     struct opened *opened = *chain_of(readers, archive);
     assert(opened && opened->users > 0);
-    if (--opened->users == 0) {
+    opened->users--;
+    if (opened->users == 0 && opened->gone) {
+        take_out(readers, opened);
+        evicted = opened;
+    } else if (opened->users == 0) {
         idle_push(readers, opened);
         evicted = evict(readers);
     }
     pthread_mutex_unlock(&readers->lock);
     close_all(evicted);
+}
+
+void readers_gone(struct readers *readers, uint32_t archive)
+{
+    pthread_mutex_lock(&readers->lock);
+    struct opened *opened = *chain_of(readers, archive);
+    assert(opened && opened->users > 0);
+    opened->gone = true;
+    pthread_mutex_unlock(&readers->lock);
 }

@@ -30,3 +30,6 @@ int readers_acquire(struct readers *readers, uint32_t archive, const struct read
 /* Only if it is open: the reader, or NULL. */
 const struct reader *readers_peek(struct readers *readers, uint32_t archive);
 void readers_release(struct readers *readers, uint32_t archive);
+/* Before it is released, by who read in it that it is gone: who comes after its last user opens it
+ * anew. */
+void readers_gone(struct readers *readers, uint32_t archive);

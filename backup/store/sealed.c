@@ -128,9 +128,14 @@ static int read_there(struct sealed *sealed, uint64_t offset, void *out, size_t 
                       struct err *err)
 {
     struct store_object *object;
+    const struct sealedcache_key tail = key_of(sealed, SEALEDCACHE_TAIL);
     int r = object_of(sealed, &object, err);
 
-    return r < 0 ? r : store_read(object, offset, out, count, err);
+    if (r == 0)
+        r = store_read(object, offset, out, count, err);
+    if (r == -ERR_NOT_FOUND && sealed->cache) /* who opens it next is to learn it then */
+        sealedcache_drop(sealed->cache, &tail);
+    return r;
 }
 
 /* ---- the end ----------------------------------------------------------------------------- */

@@ -4,7 +4,8 @@
  * Without a cache this is the store's own object.  With one, what the cache has is not asked of the
  * store: neither the range nor whether the object is still there.  So only what cannot be another
  * object under the same name is read so (archives named by their random id), and only by who wants
- * content; who wants to know what the store has, opens it there.
+ * content; who wants to know what the store has, opens it there.  That it is gone may so be told by
+ * a read (ERR_NOT_FOUND); the cache then forgets its end, and opening it fails from then on.
  *
  * Ownership: sealed_close() ends it; store and cache outlive it.
  * Threads:   any call from any thread.
