@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backup/base/cleanup.h"
@@ -235,6 +236,36 @@ static void another_size_or_repository_begins_anew_and_none_removes_it(void **st
     assert_null(sealedcache_open(&nowhere));
 }
 
+/* A file that was last written so many hours ago. */
+static void leave_file(const char *path, int hours)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = time(NULL) - 3600L * hours}};
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0 && futimens(fd, times) == 0);
+    close(fd);
+}
+
+static void what_a_kill_left_half_made_is_removed_after_a_day(void **state)
+{
+    (void)state;
+    CLEANUP(place_clear) struct place place = place_make();
+    char paths[4][80];
+    const char *const names[] = {"sealed-0123456789abcdef", "sealed-00000000000000ff",
+                                 "sealed-0123456789ABCDEF", "sealed-mine"};
+    const int hours[] = {25, 23, 25, 25};
+
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(paths[i], sizeof(paths[i]), "%s/%s", place.directory, names[i]);
+        leave_file(paths[i], hours[i]);
+    }
+    CLEANUP(closep) struct sealedcache *cache = open_one(&place, SMALL, 1);
+    assert_non_null(cache);
+    assert_int_equal(access(paths[0], F_OK), -1);
+    for (int i = 1; i < 4; i++) /* may be in the making, or somebody else's */
+        assert_int_equal(unlink(paths[i]), 0);
+}
+
 static void nothing_that_is_damaged_is_taken_and_it_can_come_again(void **state)
 {
     (void)state;
@@ -343,6 +374,7 @@ int main(void)
         cmocka_unit_test(metadata_that_nobody_wanted_for_long_makes_way),
         cmocka_unit_test(who_reads_once_keeps_no_data),
         cmocka_unit_test(another_size_or_repository_begins_anew_and_none_removes_it),
+        cmocka_unit_test(what_a_kill_left_half_made_is_removed_after_a_day),
         cmocka_unit_test(nothing_that_is_damaged_is_taken_and_it_can_come_again),
         cmocka_unit_test(a_write_that_fails_ends_only_the_keeping),
         cmocka_unit_test(threads_and_processes_share_it),

@@ -1,9 +1,11 @@
 /* The file: found, or made anew. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backup/base/bytes.h"
@@ -14,7 +16,12 @@
 #include "backup/base/random.h"
 #include "backup/store/sealedcache_internal.h"
 
-enum { VERSION = 1, SETS_MAX = 4 * 1024 * 1024 /* 4 TiB */ };
+enum {
+    VERSION = 1,
+    SETS_MAX = 4 * 1024 * 1024, /* 4 TiB */
+    CHANCE = 8,                 /* random bytes in the name of one that is being made */
+    STALE_SECONDS = 24 * 60 * 60,
+};
 
 static const char file_name[] = "sealed";
 static const uint8_t magic[8] = "YSTRSLDC";
@@ -64,15 +71,53 @@ static bool is_ours(int fd, const struct sealedcache_options *options, uint64_t 
            got == sizeof(found) && memcmp(wanted, found, sizeof(found)) == 0;
 }
 
+/* "sealed-<digits>", as make_file() makes it. */
+static bool is_half_made(const char *name)
+{
+    uint8_t chance[CHANCE];
+    size_t prefix = strlen(file_name);
+
+    return strncmp(name, file_name, prefix) == 0 && name[prefix] == '-' &&
+           hex_decode(name + prefix + 1, strlen(name + prefix + 1), chance, sizeof(chance));
+}
+
+static void remove_stale(int dirfd, const char *name, time_t now)
+{
+    struct stat st;
+
+    if (is_half_made(name) && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISREG(st.st_mode) && st.st_uid == geteuid() && st.st_mtime < now - STALE_SECONDS)
+        (void)unlinkat(dirfd, name, 0);
+}
+
+/* What was left behind by those who were killed while they made one. */
+static void tidy(int dirfd)
+{
+    CLEANUP(closep) int fd = -1;
+    struct err ignored;
+    time_t now = time(NULL);
+
+    if (io_openat(dirfd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, &ignored) < 0)
+        return;
+    DIR *directory = fdopendir(fd);
+    if (!directory)
+        return;
+    fd = -1; /* the directory's */
+    for (struct dirent *entry; (entry = readdir(directory));)
+        remove_stale(dirfd, entry->d_name, now);
+    (void)closedir(directory);
+}
+
 /* Beside it first, so that nobody finds half of one.  Those who have the one before open keep it
  * for as long as they run. */
 static int make_file(int dirfd, const struct sealedcache_options *options, uint64_t sets)
 {
     CLEANUP(closep) int fd = -1;
-    uint8_t header[SEALED_HEADER_SIZE], chance[8];
+    uint8_t header[SEALED_HEADER_SIZE], chance[CHANCE];
     char name[sizeof(file_name) + 2 * sizeof(chance) + 1], hex[2 * sizeof(chance) + 1];
     struct err err;
 
+    tidy(dirfd);
     if (random_bytes(chance, sizeof(chance), &err) < 0)
         return -1;
     hex_encode(chance, sizeof(chance), hex);
