@@ -2,11 +2,18 @@
  * tests/e2e/test_database.py. */
 #include "backup/source/pg.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <libpq-fe.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "tests/harness/cmocka.h"
 
@@ -86,6 +93,70 @@ static void empty_variables_count_as_not_set(void **state)
     assert_string_equal(server.user, "shopkeeper");
 }
 
+/* Takes in the connection that comes first, and says nothing more to anybody. */
+static void *take_in_one(void *argument)
+{
+    static const uint8_t welcome[] = "R\0\0\0\x08\0\0\0\0"             /* authenticated */
+                                     "K\0\0\0\x0C\0\0\0\x01\0\0\0\x02" /* its number and key */
+                                     "Z\0\0\0\x05I";                   /* ready */
+    int *listener = argument;
+    uint8_t request[1000];
+    int fd = accept4(*listener, NULL, NULL, SOCK_CLOEXEC);
+
+    assert_true(fd >= 0 && read(fd, request, sizeof(request)) > 0);
+    assert_int_equal(write(fd, welcome, sizeof(welcome) - 1), (ssize_t)sizeof(welcome) - 1);
+    *listener = fd;
+    return NULL;
+}
+
+static int listen_somewhere(char port[8])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
+    (void)snprintf(port, 8, "%u", ntohs(at.sin_port));
+    return fd;
+}
+
+static void a_server_that_does_not_answer_is_told_to_stop_once_and_not_waited_for(void **state)
+{
+    (void)state;
+    static const uint8_t wanted[] = "\0\0\0\x10\x04\xD2\x16\x2E\0\0\0\x01\0\0\0\x02";
+    char port[8];
+    int listener = listen_somewhere(port), taken = listener;
+    const struct pg_server server = {.host = "127.0.0.1", .port = port, .user = "nobody"};
+    CLEANUP(pg_closep) struct pg_conn *conn = NULL;
+    uint8_t got[16];
+    pthread_t thread;
+    struct err err;
+
+    setenv("PGSSLMODE", "disable", 1);
+    setenv("PGGSSENCMODE", "disable", 1);
+    assert_int_equal(pthread_create(&thread, NULL, take_in_one, &taken), 0);
+    server_version = 160000;
+    int r = pg_connect(&server, NULL, PG_REPLICATION, &conn, &err);
+    server_version = 0;
+    assert_int_equal(r, 0);
+    pthread_join(thread, NULL);
+
+    int64_t begun = clock_monotonic_ns();
+    pg_stop(conn);
+    pg_stop(conn);
+    assert_true(clock_monotonic_ns() - begun < 2 * NS_PER_SECOND);
+    int told = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_int_equal(recv(told, got, sizeof(got), MSG_WAITALL), (ssize_t)sizeof(got));
+    assert_memory_equal(got, wanted, sizeof(got));
+    assert_int_equal(fcntl(listener, F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(accept4(listener, NULL, NULL, SOCK_CLOEXEC), -1);
+    close(told);
+    close(taken);
+    close(listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -94,6 +165,7 @@ int main(void)
         cmocka_unit_test(a_server_newer_than_what_is_known_is_refused),
         cmocka_unit_test(where_no_server_is_it_is_said),
         cmocka_unit_test(empty_variables_count_as_not_set),
+        cmocka_unit_test(a_server_that_does_not_answer_is_told_to_stop_once_and_not_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

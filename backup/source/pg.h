@@ -80,7 +80,8 @@ int pg_copy_write(struct pg_conn *conn, const void *bytes, size_t size, struct e
 /* No more comes; `refuse` (NULL: none) is why the server must not keep what came. */
 int pg_copy_written(struct pg_conn *conn, const char *refuse, struct err *err);
 int pg_copy_finish(struct pg_conn *conn, uint64_t *out_rows, struct err *err);
-/* The server ends what it is doing. */
+/* The server is told to end what it is doing, once for a connection; it is not waited for where it
+ * cannot be reached. */
 void pg_stop(struct pg_conn *conn);
 /* The next result of a statement that was sent; NULL: there is none. */
 int pg_next(struct pg_conn *conn, struct pg_result **out, struct err *err);
