@@ -9,43 +9,11 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { KEY_SIZE = 2048, REMEMBERED_MAX = 65536 };
-
-struct s3_hidden {
-    char name[STORE_NAME_MAX + 1];
-    char query[S3_VERSION_QUERY_SIZE]; /* of its first version */
-};
+enum { KEY_SIZE = 2048 };
 
 void s3_hidden_clear(struct s3 *s3)
 {
-    free(s3->hidden);
-    s3->hidden = NULL;
-    s3->hidden_count = s3->hidden_room = 0;
-}
-
-/* Under the lock; NULL: nothing is known of it. */
-static struct s3_hidden *find(struct s3 *s3, const char *name)
-{
-    for (size_t i = 0; i < s3->hidden_count; i++)
-        if (strcmp(s3->hidden[i].name, name) == 0)
-            return &s3->hidden[i];
-    return NULL;
-}
-
-/* Under the lock.  One that finds no room is looked for when it is read. */
-static struct s3_hidden *add(struct s3 *s3)
-{
-    size_t room = s3->hidden_room > 0 ? 2 * s3->hidden_room : 16;
-
-    if (s3->hidden_count < s3->hidden_room)
-        return &s3->hidden[s3->hidden_count++];
-    struct s3_hidden *more =
-        room <= REMEMBERED_MAX ? reallocarray(s3->hidden, room, sizeof(*more)) : NULL;
-    if (!more)
-        return NULL;
-    s3->hidden = more;
-    s3->hidden_room = room;
-    return &s3->hidden[s3->hidden_count++];
+    nametable_clear(&s3->hidden);
 }
 
 static void warn_once(struct s3 *s3, const char *name)
@@ -63,24 +31,19 @@ static void warn_once(struct s3 *s3, const char *name)
 static void remember(struct s3 *s3, const char *name, const char *query)
 {
     pthread_mutex_lock(&s3->lock);
-    struct s3_hidden *hidden = find(s3, name);
-    if (!hidden)
-        hidden = add(s3);
-    if (hidden) {
-        (void)snprintf(hidden->name, sizeof(hidden->name), "%s", name);
-        (void)snprintf(hidden->query, sizeof(hidden->query), "%s", query);
-    }
+    nametable_put(&s3->hidden, name, query);
     pthread_mutex_unlock(&s3->lock);
 }
 
-/* Copies what is known; whether all is. */
+/* Copies what is known; whether all is.  When there are more hidden ones than can be remembered, a
+ * listing that was seen says nothing of those that are not. */
 static bool look_up(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE])
 {
     pthread_mutex_lock(&s3->lock);
-    const struct s3_hidden *hidden = find(s3, name);
-    bool known = hidden != NULL;
-    (void)snprintf(out, S3_VERSION_QUERY_SIZE, "%s", hidden ? hidden->query : "");
-    for (size_t i = 0; i < s3->listed_count && !known; i++)
+    const char *query = nametable_get(&s3->hidden, name);
+    bool known = query != NULL;
+    (void)snprintf(out, S3_VERSION_QUERY_SIZE, "%s", query ? query : "");
+    for (size_t i = 0; i < s3->listed_count && !known && !s3->hidden.is_partial; i++)
         known = strncmp(name, s3->listed[i], strlen(s3->listed[i])) == 0;
     pthread_mutex_unlock(&s3->lock);
     return known;
@@ -108,6 +71,17 @@ static int ignore(void *context, const char *key, uint64_t size, struct err *err
     return 0;
 }
 
+/* For one that may have found no room. */
+static int ask_first(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE],
+                     struct err *err)
+{
+    pthread_mutex_lock(&s3->lock);
+    bool is_partial = s3->hidden.is_partial;
+    pthread_mutex_unlock(&s3->lock);
+    int r = is_partial ? s3_first_version(s3, name, out, err) : 0;
+    return r == -ERR_NOT_FOUND ? 0 : r; /* who reads it is told */
+}
+
 int s3_which_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE],
                      struct err *err)
 {
@@ -115,7 +89,8 @@ int s3_which_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_
     if (!s3_is_retained(s3, name) || look_up(s3, name, out))
         return 0;
     int r = s3_list_kept(s3, name, ignore, NULL, err);
-    (void)look_up(s3, name, out);
+    if (!look_up(s3, name, out) && r == 0)
+        r = ask_first(s3, name, out, err);
     return r == -ERR_DENIED ? 0 : r; /* who may not see versions sees the newest */
 }
 

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "backup/net/http.h"
+#include "backup/store/nametable.h"
 #include "backup/store/s3_xml.h"
 #include "backup/store/store.h"
 
@@ -60,8 +61,8 @@ struct s3 {
     pthread_mutex_t lock; /* guards what follows */
     enum s3_refusal refusal;
     enum s3_bucket_lock bucket_lock;
-    struct s3_hidden *hidden; /* objects of which another version than the newest counts */
-    size_t hidden_count, hidden_room;
+    struct nametable
+        hidden; /* objects of which another version than the newest counts: its query */
     char listed[S3_LISTED_MAX][S3_LISTED_SIZE]; /* below these all versions were seen */
     size_t listed_count;
     bool has_warned;        /* of such an object */
