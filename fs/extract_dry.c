@@ -63,13 +63,15 @@ static uint64_t room_given_back(struct extract *x, struct dir *dir, const struct
 
 static void need_content(struct extract *x, const struct entry *entry)
 {
-    int none = 0;
+    int none = 0, r = 0;
     struct err err;
 
+    if (x->options->thaw)
+        r = thaw_need_content(x->options->thaw, x->blocks, &entry->content, &err);
     /* What is damaged is told when it is read. */
-    if (x->options->thaw &&
-        thaw_need_content(x->options->thaw, x->blocks, &entry->content, &err) == -ERR_NOMEM)
-        atomic_compare_exchange_strong(&x->stop, &none, -ERR_NOMEM);
+    if (r < 0 && r != -ERR_CORRUPT && r != -ERR_NOT_FOUND &&
+        atomic_compare_exchange_strong(&x->stop, &none, r))
+        x->uncounted = err;
 }
 
 static void count_written(struct extract *x, struct dir *dir, const struct entry *entry, bool over)
@@ -178,6 +180,10 @@ int room_count(struct extract *x, int target, struct err *err)
     x->counted = counted;
     r = extract_pass(x, PASS_COUNT, target, err);
     x->counted = NULL;
+    if (r == 0 && x->uncounted.code != ERR_NONE) {
+        *err = x->uncounted;
+        r = -(int)err->code;
+    }
     x->result.room_needed += x->largest;
     x->largest = 0;
     if (r == 0 && x->options->target)

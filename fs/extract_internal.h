@@ -123,6 +123,7 @@ struct extract {
     size_t other_count;
     bool more_others;
     atomic_int stop;      /* a code: nothing more is begun */
+    struct err uncounted; /* what ended the counting; code ERR_NONE: nothing did */
     pthread_mutex_t talk; /* one callback at a time */
     pthread_mutex_t lock; /* guards what follows */
     struct extract_result result;

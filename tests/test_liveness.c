@@ -1,6 +1,10 @@
 #include "backup/job/liveness.h"
 
+#include "backup/archive/idtable.h"
 #include "backup/archive/reader.h"
+#include "backup/archive/remap.h"
+#include "backup/archive/repo.h"
+#include "backup/store/store.h"
 #include "tests/harness/backingup.h"
 
 static struct err err;
@@ -134,6 +138,38 @@ static void a_directory_that_cannot_be_read_is_told(void **state)
     assert_int_equal(liveness_add(live, &wrong, NULL, &err), -ERR_CORRUPT);
 }
 
+static void what_cannot_be_looked_at_is_needed_to_its_end(void **state)
+{
+    struct fixture *fixture = *state;
+    struct repo *repo = fixture->temp.repo;
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(repo, 1 << 20);
+    struct writer_result remap;
+    char name[OBJECT_NAME_SIZE];
+    uint32_t moved[3];
+
+    shell(fixture, "head -c 60000 /dev/urandom > stays");
+    must_back_up(fixture);
+    uint32_t archive = archive_of(fixture, blocks, "stays");
+    struct remap_entry entries[3];
+    for (uint8_t i = 0; i < 3; i++) {
+        entries[i] = (struct remap_entry){.old = *idtable_id(repo->ids, archive),
+                                          .new = {.bytes = {[0] = (uint8_t)(i + 1)}},
+                                          .kind = ARCHIVE_DATA,
+                                          .from = i * 20000U,
+                                          .end = (i + 1U) * 20000U};
+        assert_int_equal(idtable_number(repo->ids, &entries[i].new, ARCHIVE_DATA, &moved[i], &err),
+                         0);
+    }
+    assert_int_equal(remap_publish(repo, entries, 3, NULL, NULL, &remap, &err), 0);
+    repo_object_name(ARCHIVE_DATA, idtable_id(repo->ids, archive), name);
+    assert_int_equal(store_remove(repo->store, name, &err), 0);
+    CLEANUP(blocks_freep) struct blocks *fresh = blocks_new(repo, 1 << 20);
+    CLEANUP(liveness_freep)
+    struct liveness *live = look(fixture, fresh, &fixture->result.root, NULL);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(liveness_has(live, moved[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +181,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(beyond_another_only_what_that_has_not_is_looked_at, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_read_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_looked_at_is_needed_to_its_end, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -290,14 +290,14 @@ static int lock(struct run *run, int status)
 static int bring_along(struct run *run, int status)
 {
     const struct lock_needs needs = {refers, run, run->result.root.name};
-    struct repo *repo = run->session.repo;
     struct err err;
 
     if (app_flag(run->app, "dry-run"))
         return status;
+    int64_t since_ns = clock_boot_ns();
     bool failed = replicas_update(run->app, &run->session, &needs) > 0;
     /* What a replica has not yet has to stay readable. */
-    if (!failed && cooling_run(run->app, repo, repo->store, NULL, &err) < 0) {
+    if (!failed && cooling_run_fed(run->app, run->session.repo, since_ns, &err) < 0) {
         console_say("%s", err.text);
         failed = true;
     }

@@ -1,6 +1,7 @@
 /* cmd_copy — bring replicas up to date. */
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "tools/command.h"
 #include "tools/cooling.h"
@@ -30,9 +31,10 @@ static int run(struct app *app, struct err *err)
         return r;
     if (to)
         return replicas_copy(app, &session, NULL, to, NULL, err);
+    int64_t since_ns = clock_boot_ns();
     if (replicas_update(app, &session, NULL) > 0)
         return EXIT_REPLICA;
-    return cooling_run(app, session.repo, session.repo->store, NULL, err);
+    return cooling_run_fed(app, session.repo, since_ns, err);
 }
 
 const struct command command_copy = {

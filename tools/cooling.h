@@ -12,6 +12,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct app;
 struct config;
@@ -23,10 +24,14 @@ struct store;
 /* The class that data is put into at once; NULL: the bucket's own.  `replica` NULL: of the
  * repository. */
 const char *cooling_at_once(const struct config *config, const struct config_replica *replica);
-/* ERR_USAGE for a class that there is not. */
+/* ERR_USAGE for a class that there is not, and for one that a move is to lead to where `lock` is
+ * set: the first version of an object counts there, and the move makes a second one. */
 int cooling_check(const struct config *config, const struct config_replica *replica,
                   struct err *err);
 /* Moves what is due at `store`, which holds the objects of `repo`, and says so; with --dry-run only
  * that. */
 int cooling_run(struct app *app, struct repo *repo, struct store *store,
                 const struct config_replica *replica, struct err *err);
+/* The same of the repository, when its replicas were brought up to date beginning at `since_ns`
+ * (clock_boot_ns()): what was stored later may have been missed, and stays. */
+int cooling_run_fed(struct app *app, struct repo *repo, int64_t since_ns, struct err *err);

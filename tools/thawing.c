@@ -242,6 +242,17 @@ static int pause_for(const struct thawing *thawing, int64_t ns, struct err *err)
     return 0;
 }
 
+/* What was thawed first may be frozen again before the last has come. */
+static int look_and_ask_again(struct thawing *thawing, struct err *err)
+{
+    struct thaw_amount asked;
+    int r = look(thawing, err);
+
+    if (r == 0 && thawing->sum.frozen.archives > 0)
+        r = thaw_ask(thawing->thaw, thawing->tier, thawing->days, thawing->progress, &asked, err);
+    return r;
+}
+
 static int wait_for_it(struct thawing *thawing, struct err *err)
 {
     int64_t end = clock_monotonic_ns() + (int64_t)thawing->wait_ns;
@@ -255,7 +266,7 @@ static int wait_for_it(struct thawing *thawing, struct err *err)
             return give_up(thawing, err);
         r = pause_for(thawing, pause, err);
         if (r == 0)
-            r = look(thawing, err);
+            r = look_and_ask_again(thawing, err);
         pause = pause * 2 < PAUSE_LAST ? pause * 2 : PAUSE_LAST;
     }
     return r;

@@ -77,6 +77,9 @@ uint64_t remap_generation(struct repo *repo);
  * How many (0: it was not moved as far as is known), or negative. */
 int remap_find(struct repo *repo, struct place place, struct remap_found out[REMAP_FOUND_MAX],
                struct err *err);
+/* How many of `length` bytes lie in those places together; where there are none, a step that is
+ * worth looking again behind.  At least 1. */
+uint64_t remap_reach(const struct remap_found *found, int count, uint64_t length);
 /* Whether there is an entry for that archive at all. */
 bool remap_has(struct repo *repo, uint32_t archive);
 

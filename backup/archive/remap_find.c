@@ -6,7 +6,7 @@
 #include "backup/archive/repo.h"
 #include "backup/base/err.h"
 
-enum { LEADS_MAX = 256 };
+enum { LEADS_MAX = 256, STEP = 4096 };
 
 struct search {
     struct repo *repo;
@@ -54,6 +54,16 @@ static int follow(struct search *search, struct place place, uint32_t left, unsi
                 r = add_found(search, entry, place.raw, left, steps + 1, err);
     }
     return r;
+}
+
+uint64_t remap_reach(const struct remap_found *found, int count, uint64_t length)
+{
+    uint64_t reach = count > 0 || length < STEP ? length : STEP;
+
+    for (int i = 0; i < count; i++)
+        if (found[i].left < reach)
+            reach = found[i].left;
+    return reach > 0 ? reach : 1;
 }
 
 int remap_find(struct repo *repo, struct place place, struct remap_found out[REMAP_FOUND_MAX],

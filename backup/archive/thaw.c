@@ -18,7 +18,7 @@
 
 enum { QUESTIONS = 16, WAITING = 16, ROOM_AT_FIRST = 1024 };
 
-enum flag { FLAG_MAY_BE_COLD = 1, FLAG_NEEDED = 2, FLAG_SETTLED = 4 };
+enum flag { FLAG_MAY_BE_COLD = 1, FLAG_NEEDED = 2, FLAG_SETTLED = 4, FLAG_FRESH = 8 };
 
 /* By the archive's number. */
 struct thaw_archive {
@@ -127,8 +127,9 @@ int thaw_need(struct thaw *thaw, uint32_t archive, struct err *err)
     return r;
 }
 
-/* Where it was moved to cannot be opened to tell: it is in one of these. */
-static int need_moved(struct thaw *thaw, struct place place, struct err *err)
+/* Where it was moved to cannot be opened to tell: `*out` bytes are in one of these. */
+static int need_moved(struct thaw *thaw, struct place place, uint64_t length, uint64_t *out,
+                      struct err *err)
 {
     struct remap_found found[REMAP_FOUND_MAX];
     struct err ignored;
@@ -137,6 +138,7 @@ static int need_moved(struct thaw *thaw, struct place place, struct err *err)
 
     for (int i = 0; r == 0 && i < count; i++)
         r = thaw_need(thaw, found[i].place.archive, err);
+    *out = remap_reach(found, count, length);
     return r;
 }
 
@@ -150,8 +152,8 @@ static int need_extent(struct thaw *thaw, struct blocks *blocks, const struct ex
     for (; r == 0 && left > 0; left -= some, place.raw += (uint32_t)some) {
         r = blocks_where(blocks, place, left, &at, &some, err);
         if (r == -ERR_COLD)
-            return need_moved(thaw, place, err);
-        if (r == 0)
+            r = need_moved(thaw, place, left, &some, err);
+        else if (r == 0)
             r = thaw_need(thaw, at.archive, err);
     }
     return r;
@@ -196,6 +198,19 @@ static void object_name(const struct job *job, char out[OBJECT_NAME_SIZE])
     repo_object_name(ARCHIVE_DATA, idtable_id(job->thaw->repo->ids, job->archive), out);
 }
 
+static void note_seen(struct thaw *thaw, uint32_t number, const struct cold_object *object)
+{
+    bool settled = object->state == COLD_READY || object->state == COLD_THAWED;
+
+    pthread_mutex_lock(&thaw->lock);
+    struct thaw_archive *archive = &thaw->at[number];
+    archive->state = (uint8_t)object->state;
+    strcpy(archive->class, object->class);
+    archive->flags =
+        (uint8_t)((archive->flags & ~FLAG_SETTLED) | FLAG_FRESH | (settled ? FLAG_SETTLED : 0));
+    pthread_mutex_unlock(&thaw->lock);
+}
+
 /* One that is gone was pruned since, and is nothing to wait for. */
 static void look_at(void *argument)
 {
@@ -206,16 +221,14 @@ static void look_at(void *argument)
     struct err err;
 
     object_name(job, name);
-    int r = has_failed(thaw) ? 0 : cold_look(thaw->repo->store, name, &object, &err);
-    if (r < 0 && r != -ERR_NOT_FOUND)
+    bool seen = !has_failed(thaw);
+    int r = seen ? cold_look(thaw->repo->store, name, &object, &err) : 0;
+    if (r < 0 && r != -ERR_NOT_FOUND) {
         fail(thaw, &err);
-    pthread_mutex_lock(&thaw->lock);
-    struct thaw_archive *archive = &thaw->at[job->archive];
-    archive->state = (uint8_t)object.state;
-    strcpy(archive->class, object.class);
-    if (object.state == COLD_READY || object.state == COLD_THAWED)
-        archive->flags |= FLAG_SETTLED;
-    pthread_mutex_unlock(&thaw->lock);
+        seen = false;
+    }
+    if (seen)
+        note_seen(thaw, job->archive, &object);
     free(job);
 }
 
@@ -254,6 +267,13 @@ static bool is_open(const struct thaw_archive *archive)
 static bool is_frozen(const struct thaw_archive *archive)
 {
     return is_open(archive) && archive->state == COLD_FROZEN;
+}
+
+/* Thawed when it was looked at, and that was by an earlier call. */
+static bool is_stale(const struct thaw_archive *archive)
+{
+    return archive->flags & FLAG_NEEDED && archive->flags & FLAG_SETTLED &&
+           !(archive->flags & FLAG_FRESH) && archive->state == COLD_THAWED;
 }
 
 static int for_each(struct thaw *thaw, bool (*wanted)(const struct thaw_archive *archive),
@@ -309,10 +329,23 @@ static void add_to_class(struct thaw_sum *sum, const struct thaw_archive *archiv
     add(&sum->classes[i].amount, archive);
 }
 
+/* What came back first may be frozen again when the last has come: the days are over. */
+static int look_at_all(struct thaw *thaw, struct err *err)
+{
+    bool waits = false;
+
+    for (size_t i = 0; i < thaw->room; i++)
+        thaw->at[i].flags &= (uint8_t)~FLAG_FRESH;
+    int r = for_each(thaw, is_open, look_at, err);
+    for (size_t i = 0; i < thaw->room; i++)
+        waits = waits || is_open(&thaw->at[i]);
+    return r < 0 || waits ? r : for_each(thaw, is_stale, look_at, err);
+}
+
 int thaw_look(struct thaw *thaw, struct progress *progress, struct thaw_sum *out, struct err *err)
 {
     thaw->progress = progress;
-    int r = for_each(thaw, is_open, look_at, err);
+    int r = look_at_all(thaw, err);
 
     if (r < 0)
         return r;

@@ -196,8 +196,9 @@ static int need_here(struct liveness *live, struct place place, uint64_t length,
     return r;
 }
 
-/* Wherever it may be, nothing of that goes. */
-static int need_anywhere(struct liveness *live, struct place place, struct err *err)
+/* Wherever it may be, nothing of that goes; `*out` bytes are looked after by that. */
+static int need_anywhere(struct liveness *live, struct place place, uint64_t length, uint64_t *out,
+                         struct err *err)
 {
     struct remap_found found[REMAP_FOUND_MAX];
     struct err ignored;
@@ -210,6 +211,7 @@ static int need_anywhere(struct liveness *live, struct place place, struct err *
             live->archives[found[i].place.archive].whole = true;
     }
     live->archives[place.archive].whole = true;
+    *out = remap_reach(found, count, length);
     return r;
 }
 
@@ -224,8 +226,8 @@ static int need(struct liveness *live, struct place place, uint64_t length, stru
 
         r = blocks_where(live->blocks, place, length, &at, &some, err);
         if (r == -ERR_CORRUPT || r == -ERR_NOT_FOUND || r == -ERR_COLD)
-            return need_anywhere(live, place, err);
-        if (r == 0)
+            r = need_anywhere(live, place, length, &some, err);
+        else if (r == 0)
             r = need_here(live, at, some, err);
     }
     return r;

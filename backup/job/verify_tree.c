@@ -4,6 +4,7 @@
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/reader.h"
+#include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/archive/tree.h"
 #include "backup/base/cleanup.h"
@@ -86,6 +87,15 @@ static int check_piece(struct verify *verify, struct place place, uint64_t lengt
     return r;
 }
 
+static int pass_over(struct verify *verify, struct place place, uint64_t length, uint64_t *out)
+{
+    struct remap_found found[REMAP_FOUND_MAX];
+    struct err ignored;
+
+    *out = remap_reach(found, remap_find(verify->repo, place, found, &ignored), length);
+    return 0;
+}
+
 /* Wherever it lies by now. */
 static int check_extent(struct verify *verify, const struct extent *extent, struct err *err)
 {
@@ -97,8 +107,10 @@ static int check_extent(struct verify *verify, const struct extent *extent, stru
         r = blocks_where(verify->blocks, place, left, &at, &some, err);
         if (r == 0)
             r = check_piece(verify, at, some, err);
+        else if (r == -ERR_COLD) /* moved, and to where nobody can look */
+            r = pass_over(verify, place, left, &some);
     }
-    return r == -ERR_COLD ? 0 : r; /* moved, and to where nobody can look */
+    return r;
 }
 
 static int check_content(struct verify *verify, const struct content *content, struct err *err)
