@@ -178,6 +178,16 @@ static int close_archive(struct mover *mover, struct err *err)
     return mover->done(mover->context, &result, record.data, record.size, err);
 }
 
+/* Where a place lies by now is in the new archive's table, so that has to be read. */
+static int open_new(struct mover *mover, struct err *err)
+{
+    int r = writer_new(mover->repo, mover->kind, &mover->writer, err);
+
+    if (r == 0)
+        writer_keep_warm(mover->writer);
+    return r;
+}
+
 static int make_room(struct mover *mover, const struct source *source, struct err *err)
 {
     int r = 0;
@@ -185,7 +195,7 @@ static int make_room(struct mover *mover, const struct source *source, struct er
     if (mover->writer && !writer_fits(mover->writer, &source->load))
         r = close_archive(mover, err);
     if (r == 0 && !mover->writer)
-        r = writer_new(mover->repo, mover->kind, &mover->writer, err);
+        r = open_new(mover, err);
     return r;
 }
 

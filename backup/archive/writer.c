@@ -88,6 +88,11 @@ int writer_new(struct repo *repo, enum archive_kind kind, struct writer **out, s
     return 0;
 }
 
+void writer_keep_warm(struct writer *writer)
+{
+    store_put_keep_warm(writer->put);
+}
+
 void writer_abort(struct writer *writer)
 {
     if (!writer)

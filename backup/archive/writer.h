@@ -45,6 +45,8 @@ void codec_freep(struct codec **codec);
 
 int writer_new(struct repo *repo, enum archive_kind kind, struct writer **out, struct err *err);
 uint32_t writer_archive(const struct writer *writer); /* its number */
+/* It is put into no storage class: said before anything is appended. */
+void writer_keep_warm(struct writer *writer);
 
 /* Whether `raw_size` bytes in `chunks` chunks more still fit, and the archive has not reached the
  * size at which it is closed. */

@@ -16,10 +16,12 @@
 #include "backup/archive/writer.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
+#include "backup/base/hex.h"
 #include "backup/base/log.h"
 #include "backup/base/progress.h"
 #include "backup/job/prune_internal.h"
 #include "backup/job/runindex.h"
+#include "backup/store/cold.h"
 #include "backup/store/store.h"
 
 enum {
@@ -99,7 +101,7 @@ static bool may_be_sparse(struct prune *prune, uint32_t archive)
 {
     const struct prune_object *object = prune_object(prune, archive);
     enum archive_kind kind = idtable_kind(prune->repo->ids, archive);
-    const unsigned refused = FLAG_MARKED | FLAG_MARK | FLAG_DELETE;
+    const unsigned refused = FLAG_MARKED | FLAG_MARK | FLAG_DELETE | FLAG_COLD;
     uint64_t stored = liveness_stored(prune->kept, archive);
 
     if (prune->options->reseal)
@@ -249,6 +251,22 @@ static void count_cold(struct prune *prune)
     }
 }
 
+static int note_cold(void *context, const struct cold_listed *listed, struct err *err)
+{
+    struct prune *prune = context;
+    struct archive_id id;
+    struct err ignored;
+    uint32_t number;
+
+    (void)err;
+    if (cold_freezes(listed->class) &&
+        hex_decode(listed->name, strlen(listed->name), id.bytes, sizeof(id.bytes)) &&
+        idtable_number(prune->repo->ids, &id, ARCHIVE_DATA, &number, &ignored) == 0 &&
+        number < prune->object_room)
+        prune->objects[number].flags |= FLAG_COLD;
+    return 0;
+}
+
 /* A disk that is full is no failure: what was freed is freed. */
 int prune_compact(struct prune *prune, struct err *err)
 {
@@ -257,10 +275,12 @@ int prune_compact(struct prune *prune, struct err *err)
 
     bool wanted = prune->options->compact_percent > 0 || prune->options->reseal;
 
-    if (wanted)
+    if (wanted) {
         count_cold(prune);
+        r = cold_list(prune->repo->store, "data/", note_cold, prune, err);
+    }
 
-    for (size_t i = 0; i < 2 && wanted; i++)
+    for (size_t i = 0; r == 0 && i < 2 && wanted; i++)
         for (uint32_t next = 0; r == 0 && next < prune->object_room;)
             r = compact_kind(prune, kinds[i], &next, err);
     if (r < 0 && (err->cause == ENOSPC || err->cause == EDQUOT)) {

@@ -21,6 +21,7 @@ enum prune_flag {
     FLAG_GRACED = 64, /* a forgotten one that may still come back does */
     FLAG_DELETE = 128,
     FLAG_MARK = 256,
+    FLAG_COLD = 512, /* in a class that freezes, be it thawed for some days */
 };
 
 /* An archive of any kind, by its number. */

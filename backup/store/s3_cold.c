@@ -27,9 +27,11 @@ int s3_set_class(struct s3 *s3, const char *data_class, struct err *err)
     return err_set(err, ERR_NOMEM, "no memory for a location");
 }
 
-const char *s3_class_header(const struct s3 *s3, const char *name)
+const char *s3_class_header(const struct s3 *s3, const char *name, const struct s3_label *label)
 {
-    return strncmp(name, data_prefix, sizeof(data_prefix) - 1) == 0 ? s3->data_class : NULL;
+    bool is_data = strncmp(name, data_prefix, sizeof(data_prefix) - 1) == 0;
+
+    return is_data && !label->stays_warm ? s3->data_class : NULL;
 }
 
 /* ---- listing ----------------------------------------------------------------------------- */

@@ -59,19 +59,19 @@ static void set_refusal(struct s3 *s3, enum s3_refusal refusal)
               refusal == S3_REFUSES ? "refuses to overwrite" : "would overwrite");
 }
 
-static int put(struct s3 *s3, const char *name, const char *id, const void *bytes, size_t size,
-               bool fresh, int *out_status, struct err *err)
+static int put(struct s3 *s3, const char *name, const struct s3_label *label, const void *bytes,
+               size_t size, bool fresh, int *out_status, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
     struct s3_lock_headers lock;
     char id_header[64];
     struct s3_call call = {.method = "PUT", .name = name, .body = bytes, .body_size = size};
 
-    (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", id);
+    (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", label->id);
     if (fresh)
         s3_add_header(&call, only_new);
     s3_add_header(&call, id_header);
-    s3_add_header(&call, s3_class_header(s3, name));
+    s3_add_header(&call, s3_class_header(s3, name, label));
     int r = s3_add_retention(s3, &lock, &call, err);
     if (r == 0)
         r = s3_add_checksum(s3, &lock, &call, err);
@@ -87,13 +87,13 @@ static int put(struct s3 *s3, const char *name, const char *id, const void *byte
 static int probe(struct s3 *s3, struct err *err)
 {
     enum s3_refusal found = S3_OVERWRITES;
-    char id[S3_ID_SIZE];
+    struct s3_label label = {0};
     struct err ignored;
     int status = 200;
-    int r = s3_make_id(id, err);
+    int r = s3_make_id(label.id, err);
 
     for (int i = 0; i < 2 && r == 0 && status == 200; i++)
-        r = put(s3, probe_name, id, "yester\n", 7, true, &status, err);
+        r = put(s3, probe_name, &label, "yester\n", 7, true, &status, err);
     if (status == 412)
         found = S3_REFUSES;
     if (r < 0 && status != 412 && status != 501)
@@ -240,49 +240,49 @@ static int look_around(struct s3 *s3, const char *name, const char *id, struct e
 }
 
 /* For servers that overwrite: docs/format.md, "Claims". */
-static int create_by_claim(struct s3 *s3, const char *name, const char *id, const void *bytes,
-                           size_t size, struct err *err)
+static int create_by_claim(struct s3 *s3, const char *name, const struct s3_label *label,
+                           const void *bytes, size_t size, struct err *err)
 {
     uint8_t content[CLAIM_SIZE];
     char claim[CLAIM_NAME_SIZE];
     int64_t began = clock_monotonic_ns();
     int status;
 
-    (void)snprintf(claim, sizeof(claim), "claims/%s/%s", name, id);
+    (void)snprintf(claim, sizeof(claim), "claims/%s/%s", name, label->id);
     make_claim(content);
-    int r = put(s3, claim, id, content, sizeof(content), false, &status, err);
+    int r = put(s3, claim, label, content, sizeof(content), false, &status, err);
     if (r < 0)
         return r;
-    r = look_around(s3, name, id, err);
+    r = look_around(s3, name, label->id, err);
     if (r == 0 && clock_monotonic_ns() - began > claim_use_ns)
         r = err_set(err, ERR_BUSY, "%.120s: the claim on this name took too long", name);
     if (r == 0)
-        r = put(s3, name, id, bytes, size, false, &status, err);
+        r = put(s3, name, label, bytes, size, false, &status, err);
     drop_claim(s3, claim);
     return r;
 }
 
-static int create_by_refusal(struct s3 *s3, const char *name, const char *id, const void *bytes,
-                             size_t size, struct err *err)
+static int create_by_refusal(struct s3 *s3, const char *name, const struct s3_label *label,
+                             const void *bytes, size_t size, struct err *err)
 {
     struct err ignored;
     bool ours = false;
     int status;
-    int r = put(s3, name, id, bytes, size, true, &status, err);
+    int r = put(s3, name, label, bytes, size, true, &status, err);
 
     if (r < 0 && status == 501) { /* only where nothing else was known yet */
         set_refusal(s3, S3_OVERWRITES);
-        return put(s3, name, id, bytes, size, false, &status, err);
+        return put(s3, name, label, bytes, size, false, &status, err);
     }
     /* What was refused, or got no answer, may be there from an attempt before. */
-    if ((r == -ERR_EXISTS || r == -ERR_REMOTE) && s3_is_ours(s3, name, id, &ours, &ignored) == 0 &&
-        ours)
+    if ((r == -ERR_EXISTS || r == -ERR_REMOTE) &&
+        s3_is_ours(s3, name, label->id, &ours, &ignored) == 0 && ours)
         return 0;
     return r;
 }
 
-int s3_create(struct s3 *s3, const char *name, const char *id, const void *bytes, size_t size,
-              struct err *err)
+int s3_create(struct s3 *s3, const char *name, const struct s3_label *label, const void *bytes,
+              size_t size, struct err *err)
 {
     bool unique = is_unique(name);
     int status;
@@ -293,8 +293,8 @@ int s3_create(struct s3 *s3, const char *name, const char *id, const void *bytes
     if (r < 0)
         return r;
     if (refusal_of(s3) != S3_OVERWRITES)
-        return create_by_refusal(s3, name, id, bytes, size, err);
+        return create_by_refusal(s3, name, label, bytes, size, err);
     if (!unique)
-        return create_by_claim(s3, name, id, bytes, size, err);
-    return put(s3, name, id, bytes, size, false, &status, err);
+        return create_by_claim(s3, name, label, bytes, size, err);
+    return put(s3, name, label, bytes, size, false, &status, err);
 }

@@ -70,6 +70,12 @@ struct s3 {
     struct pool *uploaders; /* NULL: none needed yet */
 };
 
+/* What is said of a new object beside its bytes. */
+struct s3_label {
+    char id[S3_ID_SIZE]; /* tells it from another's */
+    bool stays_warm;
+};
+
 /* One thing asked of the server. */
 struct s3_call {
     const char *method;
@@ -114,7 +120,7 @@ int s3_list_pages(struct s3 *s3, const char *prefix, s3_page_fn *take, void *con
 bool s3_date(const struct http_response *response, const char *header, int64_t *out_ns);
 
 /* What puts a new object of that name into a storage class; NULL: nothing. */
-const char *s3_class_header(const struct s3 *s3, const char *name);
+const char *s3_class_header(const struct s3 *s3, const char *name, const struct s3_label *label);
 int s3_set_class(struct s3 *s3, const char *data_class, struct err *err);
 extern const struct cold_ops s3_cold_ops;
 
@@ -133,9 +139,9 @@ int s3_write(struct store_put *put, uint64_t offset, const void *bytes, size_t c
 int s3_commit(struct store_put *put, const char *name, struct err *err);
 void s3_abort(struct store_put *put);
 
-/* A small or middling object in one request; `id` is what tells it from another's. */
-int s3_create(struct s3 *s3, const char *name, const char *id, const void *bytes, size_t size,
-              struct err *err);
+/* A small or middling object in one request. */
+int s3_create(struct s3 *s3, const char *name, const struct s3_label *label, const void *bytes,
+              size_t size, struct err *err);
 /* Before and after something is written by other means (in parts): whether the name is free, and
  * whether what is there now is ours. */
 int s3_check_free(struct s3 *s3, const char *name, struct err *err);
@@ -193,8 +199,8 @@ int s3_remove_versions(struct s3 *s3, const char *name, struct err *err);
 
 /* An upload in parts. */
 struct s3_upload;
-int s3_upload_begin(struct s3 *s3, const char *name, const char *id, struct s3_upload **out,
-                    struct err *err);
+int s3_upload_begin(struct s3 *s3, const char *name, const struct s3_label *label,
+                    struct s3_upload **out, struct err *err);
 /* Sends a part (from 0 on), in any order, by any thread. */
 int s3_upload_part(struct s3_upload *upload, size_t number, const void *bytes, size_t size,
                    struct err *err);

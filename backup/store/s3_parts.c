@@ -101,8 +101,8 @@ static void tidy(struct s3 *s3)
         (void)s3_xml_times(&response.body, abort_dead, s3, &ignored);
 }
 
-int s3_upload_begin(struct s3 *s3, const char *name, const char *id, struct s3_upload **out,
-                    struct err *err)
+int s3_upload_begin(struct s3 *s3, const char *name, const struct s3_label *label,
+                    struct s3_upload **out, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
     CLEANUP(upload_freep) struct s3_upload *upload = calloc(1, sizeof(*upload));
@@ -113,7 +113,7 @@ int s3_upload_begin(struct s3 *s3, const char *name, const char *id, struct s3_u
                            .name = name,
                            .query = "uploads=",
                            .may_fail_late = true,
-                           .headers = {id_header, s3_class_header(s3, name)}};
+                           .headers = {id_header, s3_class_header(s3, name, label)}};
 
     if (!upload)
         return err_set(err, ERR_NOMEM, "no memory for an upload");
@@ -121,8 +121,8 @@ int s3_upload_begin(struct s3 *s3, const char *name, const char *id, struct s3_u
     pthread_mutex_init(&upload->lock, NULL);
     upload->s3 = s3;
     strcpy(upload->name, name);
-    strcpy(upload->put_id, id);
-    (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", id);
+    strcpy(upload->put_id, label->id);
+    (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", label->id);
     int r = s3_add_retention(s3, &lock, &call, err);
     if (r == 0)
         r = s3_call(s3, &call, &response, err);

@@ -19,7 +19,7 @@ struct part {
 struct s3_put {
     struct store_put put;
     char name[STORE_NAME_MAX + 1]; /* empty: not known before the commit */
-    char id[S3_ID_SIZE];
+    struct s3_label label;
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
@@ -53,7 +53,7 @@ int s3_begin(struct store *store, struct store_put **out, struct err *err)
 
     if (!put)
         return err_set(err, ERR_NOMEM, "no memory to write an object");
-    int r = s3_make_id(put->id, err);
+    int r = s3_make_id(put->label.id, err);
     if (r < 0) {
         free(put);
         return r;
@@ -142,7 +142,8 @@ static int begin_upload(struct s3_put *put, struct err *err)
     if (!mine)
         return 0;
 
-    int r = s3_upload_begin(s3_of(put), put->name, put->id, &upload, err);
+    put->label.stays_warm = put->put.stays_warm;
+    int r = s3_upload_begin(s3_of(put), put->name, &put->label, &upload, err);
     pthread_mutex_lock(&put->lock);
     put->upload = upload;
     put->state = r < 0 ? UPLOAD_FAILED : UPLOAD_BEGUN;
@@ -289,8 +290,9 @@ int s3_commit(struct store_put *base, const char *name, struct err *err)
     if (r < 0)
         return r;
     strcpy(put->name, name); /* store.c has looked at its length */
+    put->label.stays_warm = put->put.stays_warm;
     if (put->state == UPLOAD_NONE && put->count <= 1)
-        return s3_create(s3_of(put), name, put->id, put->count > 0 ? put->parts[0].bytes : NULL,
+        return s3_create(s3_of(put), name, &put->label, put->count > 0 ? put->parts[0].bytes : NULL,
                          put->size, err);
     return commit_parts(put, err);
 }

@@ -155,7 +155,16 @@ void store_object_closep(struct store_object **object)
 
 int store_put_begin(struct store *store, struct store_put **out, struct err *err)
 {
-    return store->ops->begin(store, out, err);
+    int r = store->ops->begin(store, out, err);
+
+    if (r == 0)
+        (*out)->stays_warm = false;
+    return r;
+}
+
+void store_put_keep_warm(struct store_put *put)
+{
+    put->stays_warm = true;
 }
 
 void store_put_expect(struct store_put *put, const char *name)

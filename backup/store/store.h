@@ -86,6 +86,7 @@ struct store_object {
 
 struct store_put {
     struct store *store;
+    bool stays_warm; /* store_put_keep_warm() */
 };
 
 struct store_lock {
@@ -123,6 +124,8 @@ int store_put_begin(struct store *store, struct store_put **out, struct err *err
 /* The name that it will be committed under; said before the first write, it lets a remote store
  * send what is large while it is written. */
 void store_put_expect(struct store_put *put, const char *name);
+/* Whatever storage class the settings say, it is not put there; said before the first write. */
+void store_put_keep_warm(struct store_put *put);
 int store_put_write(struct store_put *put, uint64_t offset, const void *bytes, size_t count,
                     struct err *err);
 int store_put_commit(struct store_put *put, const char *name, struct err *err);

@@ -290,6 +290,36 @@ def test_prune_deletes_what_is_cold_and_compacts_none_of_it(cold, glacier, work)
     same(source, cold.restored(source, second))
 
 
+def test_what_is_compacted_stays_warm_and_what_is_thawed_is_not_compacted(s3_yester, glacier, work):
+    y = s3_yester
+    configure(y, "")
+    source = make_source(work, megabytes=30)  # in parts
+    (source / "stays").write_bytes(os.urandom(12 * MiB))
+    first = y.backup(source)
+    os.remove(source / "noise")
+    second = y.backup(source)
+    y.run("forget", first)
+    warm = set(data(y))
+    configure(y, "[s3]\nstorage_class = GLACIER\n")
+    y.run("prune", "--now")
+    new = {name: class_ for name, class_ in data(y).items() if name not in warm}
+    assert new and set(new.values()) == {"STANDARD"}
+    same(source, y.restored(source, second))
+
+    other = make_source(work, "other")
+    third = y.backup(other)
+    os.remove(other / "noise")
+    fourth = y.backup(other)
+    y.run("restore", fourth, "--target", work / "target", "--thaw", rc=11)
+    glacier.thaw()
+    y.run("forget", third)
+    before = {name for name, class_ in data(y).items() if class_ == "GLACIER"}
+    assert "compact" not in y.run("prune", "--now", "--dry-run").text
+    y.run("prune", "--now")
+    assert before and before <= set(data(y))
+    same(other, y.restored(other, fourth))
+
+
 def test_what_is_old_enough_is_moved_and_only_that(s3_yester, glacier, work):
     y = s3_yester
     configure(y, "[s3]\nstorage_class = GLACIER\ncold_after = 30d\n")
