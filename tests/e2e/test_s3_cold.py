@@ -52,7 +52,7 @@ def classes(y):
     text, found, token = "", {}, None
     while True:
         query = {"list-type": "2", "prefix": y.prefix + "/", **({"continuation-token": token} if token else {})}
-        text = y.s3.client.call("GET", "/" + s3server.BUCKET, query).decode()
+        text = y.s3.client.call("GET", "/" + getattr(y, "bucket", s3server.BUCKET), query).decode()
         for item in re.findall("<Contents>(.*?)</Contents>", text, re.DOTALL):
             name = re.search("<Key>(.*?)</Key>", item)[1][len(y.prefix) + 1:]
             found[name] = re.search("<StorageClass>(.*?)</StorageClass>", item)[1]
