@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backup/archive/blocks.h"
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/io.h"
 #include "backup/base/pool.h"
@@ -18,13 +20,22 @@ enum {
     WINDOW_FILES = 8192,
     WINDOW_PIECES = 65536,
     PIECE_MAX = 1024 * 1024, /* longer extents are cut, so that several workers share them */
-    TASK_SPAN = 1024 * 1024,
-    TASK_PIECES = 64,    /* of small files: so that no worker is the last one for long */
-    GAP_MAX = 64 * 1024, /* what is not needed between two pieces is fetched up to this size */
     WRITE_OUT_FROM = 256 * 1024,
     WORKERS_MIN = 4,
     WORKERS_MAX = 64,
 };
+
+/* How a window is cut into tasks: each a stretch of one archive, fetched by a worker at once. */
+struct cut {
+    uint32_t span;
+    ptrdiff_t pieces; /* of small files: so that no worker is the last one for long */
+    uint32_t gap;     /* what is not needed between two pieces is fetched up to this size */
+    size_t workers;   /* at least */
+};
+
+static const struct cut cut_disk = {1024 * 1024, 64, 64 * 1024, WORKERS_MIN};
+/* Where each request takes a while, there are fewer and larger ones, and more of them at once. */
+static const struct cut cut_network = {4 * 1024 * 1024, 2048, 256 * 1024, 2 * (size_t)WORKERS_MIN};
 
 struct piece {
     struct place place; /* NO_ARCHIVE: an empty file */
@@ -44,6 +55,7 @@ struct window {
 };
 
 struct files {
+    const struct cut *cut;
     struct pool *pool;
     size_t workers, open_limit;
     struct window windows[2];
@@ -61,9 +73,10 @@ int files_new(struct extract *x, size_t open_limit, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a plan");
     files->extract = x;
     files->open_limit = open_limit;
-    files->workers = cores < WORKERS_MIN   ? WORKERS_MIN
-                     : cores > WORKERS_MAX ? WORKERS_MAX
-                                           : (size_t)cores;
+    files->cut = repo_is_remote(blocks_repo(x->blocks)) ? &cut_network : &cut_disk;
+    files->workers = cores < (long)files->cut->workers ? files->cut->workers
+                     : cores > WORKERS_MAX             ? WORKERS_MAX
+                                                       : (size_t)cores;
     files->filling = &files->windows[0];
     for (int i = 0; i < 2; i++) {
         files->windows[i].pieces = malloc(WINDOW_PIECES * sizeof(struct piece));
@@ -102,8 +115,8 @@ static int by_place(const void *left, const void *right)
     return 0;
 }
 
-/* Cuts the sorted pieces into tasks: each a stretch of one archive. */
-static void cut_tasks(struct window *window)
+/* Of sorted pieces. */
+static void cut_tasks(const struct cut *cut, struct window *window)
 {
     const struct piece *first = window->pieces;
 
@@ -111,8 +124,8 @@ static void cut_tasks(struct window *window)
     for (size_t i = 0; i < window->count; i++) {
         const struct piece *piece = &window->pieces[i];
         bool apart = piece->place.archive != first->place.archive ||
-                     piece->place.raw - first->place.raw >= TASK_SPAN ||
-                     piece - first >= TASK_PIECES;
+                     piece->place.raw - first->place.raw >= cut->span ||
+                     piece - first >= cut->pieces;
         if (i > 0 && !apart)
             continue;
         window->tasks[window->task_count++] = i;
@@ -130,7 +143,7 @@ static void prefetch(struct extract *x, const struct piece *pieces, size_t count
     if (start.archive == NO_ARCHIVE)
         return;
     for (size_t i = 0; i < count; i++) {
-        if (pieces[i].place.raw > end + GAP_MAX) {
+        if (pieces[i].place.raw > end + x->files->cut->gap) {
             blocks_prefetch(x->blocks, start, (size_t)(end - start.raw));
             start = pieces[i].place;
         }
@@ -238,7 +251,7 @@ static void submit(struct files *files)
     /* While others still work on the window before. */
     if (window->count > 0)
         qsort(window->pieces, window->count, sizeof(struct piece), by_place);
-    cut_tasks(window);
+    cut_tasks(files->cut, window);
     end_running(files);
     atomic_store(&window->next, 0);
     files->running = window;

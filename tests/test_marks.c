@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "backup/archive/idtable.h"
+#include "backup/archive/remap.h"
+#include "backup/archive/writer.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/hex.h"
 #include "backup/job/references.h"
@@ -83,6 +85,33 @@ static void a_mark_of_any_other_content_is_not_sound_and_counts_all_the_same(voi
     }
 }
 
+/* Asked for at once, the marks may well be listed before the remap that one of them is on has been
+ * read, and has a number. */
+static void a_mark_on_a_remap_that_comes_with_it_counts(void **state)
+{
+    const struct remap_entry moved = {some, other, ARCHIVE_DATA, 0, 100, 0};
+    struct temprepo *temp = *state;
+    struct writer_result made = {0};
+
+    assert_int_equal(remap_publish(temp->repo, &moved, 1, NULL, NULL, &made, &err), 0);
+    for (int remote = 0; remote < 2; remote++)
+        for (int marked = 0; marked < 2; marked++) {
+            const struct marks_moment now = {1, 2, 3};
+            CLEANUP(repo_freep) struct repo *repo = temprepo_open_again(temp);
+            CLEANUP(references_clear) struct references found = {0};
+            if (marked)
+                assert_int_equal(marks_put(temp->repo, &made.id, &now, 0, &err), 0);
+            else
+                assert_int_equal(marks_remove(temp->repo, &made.id, &err), 0);
+            repo->store->is_remote = remote == 1; /* which is all that makes it ask at once */
+            assert_true(references_init(&found));
+            assert_int_equal(marks_note_and_moves(repo, &found, &err), 0);
+            uint32_t number = idtable_find(repo->ids, &made.id);
+            assert_int_not_equal(number, NO_ARCHIVE);
+            assert_int_equal(references_has(&found, number), marked == 1);
+        }
+}
+
 static void what_the_store_has_no_more_is_found(void **state)
 {
     struct temprepo *temp = *state;
@@ -112,6 +141,7 @@ int main(void)
         TEST(a_mark_says_when_and_by_which_clock_it_was_made),
         TEST(only_the_clock_of_the_same_boot_tells_an_age),
         TEST(a_mark_of_any_other_content_is_not_sound_and_counts_all_the_same),
+        TEST(a_mark_on_a_remap_that_comes_with_it_counts),
         TEST(what_the_store_has_no_more_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

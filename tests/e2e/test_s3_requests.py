@@ -1,10 +1,12 @@
 """How many requests commands make of a bucket, and which of them wait for which: seen at a proxy."""
 import collections
+import os
 import re
 import threading
 
 import pytest
 from chaosproxy import ChaosProxy
+from conftest import same
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -90,3 +92,15 @@ def test_what_a_backup_in_which_nothing_is_new_asks_for(s3_yester, proxy, tree):
     with Rounds(proxy, []) as rounds:
         s3_yester.run("list")
     assert len(rounds.asked) <= 9
+
+
+def test_small_files_are_restored_by_few_large_requests(s3_yester, proxy, work):
+    source = work / "source"
+    for directory in range(10):
+        (source / f"d{directory}").mkdir(parents=True)
+        for number in range(200):
+            (source / f"d{directory}" / f"f{number}").write_bytes(os.urandom(4000))
+    s3_yester.backup(source)
+    with Rounds(proxy, []) as rounds:
+        same(source, s3_yester.restored(source))
+    assert rounds.seen["GET data"] <= 8  # of 8 MB: a request for 64 files each would be 31
