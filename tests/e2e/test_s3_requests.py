@@ -85,7 +85,7 @@ def test_what_a_backup_in_which_nothing_is_new_asks_for(s3_yester, proxy, tree):
     with Rounds(proxy, []) as rounds:
         s3_yester.backup(tree)
     names = rounds.seen["PUT snapshots"]  # that of this second may be taken
-    assert rounds.seen["GET repository"] == 1 and rounds.seen["PUT meta"] == 1 and names >= 1
+    assert rounds.seen["GET repository"] == 1 and rounds.seen["PUT meta"] <= 1 and names >= 1
     assert rounds.seen["GET data"] == 0 and rounds.seen["PUT data"] == 0
     assert sum(name.startswith("LIST") for name in rounds.asked) <= 22
     assert len(rounds.asked) - names <= 33
