@@ -192,6 +192,27 @@ def test_a_restore_that_was_killed_goes_on_and_one_that_waits_finishes(cold, gla
     assert {tier for _, _, tier in glacier.asked} == {"Expedited"} and len(glacier.asked) >= asked
 
 
+def test_what_is_frozen_again_before_the_last_has_come_is_asked_for_once_more(cold, glacier, work):
+    first, second = make_source(work, "first"), make_source(work, "second")
+    cold.backup(first)
+    name = cold.backup(first, second)
+    target = work / "target"
+    process = cold.start("restore", name, "--target", target, "--thaw", "--wait", "5m")
+    wait_for(lambda: len(glacier.asked) == len(data(cold)), "the thaw to be asked for")
+    early = glacier.asked[0][0]
+    with glacier.lock:
+        glacier.ready[early] = 0
+    time.sleep(4)  # it has been seen
+    glacier.thaw()
+    with glacier.lock:
+        glacier.until[early] = 0
+    wait_for(lambda: [key for key, _, _ in glacier.asked].count(early) == 2, "another thaw")
+    glacier.thaw()
+    assert process.wait(60) == 0
+    same(first, below(target, first))
+    same(second, below(target, second))
+
+
 def test_an_interrupted_wait_ends_at_once(cold, glacier, work):
     name = cold.backup(make_source(work))
     process = cold.start("restore", name, "--target", work / "target", "--thaw", "--wait", "1d")
