@@ -17,6 +17,7 @@ static const struct option_spec of_command[] = {
     {"exclude", 'e', "PATTERN", "leave out"},
     {"foreground", 'f', NULL, "stay"},
     {"thaw", 0, "[=HASTE]", "ask for it"},
+    {"size", 0, "[+-]N", "larger or smaller"},
     {0},
 };
 
@@ -38,13 +39,15 @@ static void long_options_take_a_value_behind_a_sign_or_as_the_next_word(void **s
 {
     (void)state;
     CLEANUP(options_clear) struct options options = {0};
-    const char *words[] = {"--repo=/a=b", "--exclude", "--quiet", "--exclude=", "path", NULL};
+    const char *words[] = {
+        "--repo=/a=b", "--exclude", "--quiet", "--exclude=", "--size", "+1K", "path", NULL};
     const char **list = NULL;
     size_t count;
     int used;
 
     assert_int_equal(parse(&options, false, &used, words), 0);
     assert_string_equal(options_text(&options, "repo"), "/a=b");
+    assert_string_equal(options_text(&options, "size"), "+1K");
     assert_int_equal(options_count(&options, "quiet"), 0);
     assert_int_equal(options_list(&options, "exclude", &list, &count, &err), 0);
     assert_int_equal(count, 2);

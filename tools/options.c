@@ -28,6 +28,12 @@ void options_clear(struct options *options)
 }
 
 /* By its long name, `size` bytes of `name`, or, where that is NULL, by its letter. */
+/* "[=X]"; "[+-]N" is another thing. */
+static bool value_is_optional(const struct option_spec *spec)
+{
+    return strncmp(spec->argument, "[=", 2) == 0;
+}
+
 static const struct option_spec *find(const struct options *options, const char *name, size_t size,
                                       char letter)
 {
@@ -97,7 +103,7 @@ static int take_long(struct options *options, int count, const char *const *argv
         return add_value(options, spec, NULL, err);
     if (equals)
         return add_value(options, spec, equals + 1, err);
-    if (spec->argument[0] == '[')
+    if (value_is_optional(spec))
         return add_value(options, spec, NULL, err);
     if (*at + 1 >= count)
         return err_set(err, ERR_USAGE, "--%s needs a value: %s", spec->name, spec->argument);
@@ -203,7 +209,7 @@ void options_print(const struct option_spec *table)
 {
     for (const struct option_spec *spec = table; spec->name; spec++) {
         char left[64];
-        const char *space = spec->argument && spec->argument[0] != '[' ? " " : "";
+        const char *space = spec->argument && !value_is_optional(spec) ? " " : "";
         const char *argument = spec->argument ? spec->argument : "";
         int width;
 

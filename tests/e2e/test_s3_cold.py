@@ -17,7 +17,7 @@ from pgserver import bindir
 from test_database import make_server, settings  # noqa: F401
 from test_s3_lock import Locked, locking  # noqa: F401
 
-pytestmark = pytest.mark.xdist_group("s3")
+pytestmark = pytest.mark.xdist_group("s3, the slow ones")
 MiB = 1 << 20
 DAY = 86400
 

@@ -9,7 +9,7 @@ import s3server
 from chaosproxy import ChaosProxy
 from conftest import Yester, same, unmount, wait_for
 
-pytestmark = pytest.mark.xdist_group("s3")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("s3, the slow ones")]
 
 
 @pytest.fixture(scope="module")

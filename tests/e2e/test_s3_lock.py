@@ -16,7 +16,7 @@ import test_s3_rights
 from chaosproxy import ChaosProxy
 from conftest import ROOT, Yester, same, same_on_mount, unmount
 
-pytestmark = pytest.mark.xdist_group("s3")
+pytestmark = pytest.mark.xdist_group("s3, the slow ones")
 BUCKET = "yester-tests-locked"
 PASSING = ("marks/", "claims/", "tails/", "tmp/")
 
