@@ -303,8 +303,8 @@ static int serve(struct mount *mount, struct err *err)
 {
     int rc = open_repository(mount, err);
 
-    /* Blocks come and go in two threads' hands: more arenas would only keep what is free. */
-    (void)mallopt(M_ARENA_MAX, 2);
+    /* Blocks come and go in all threads' hands: more arenas would only keep what is free. */
+    (void)mallopt(M_ARENA_MAX, 1);
     /* Pages that are given back and taken again are cleared each time: as costly as decoding. */
     if (repo_is_remote(mount->repo)) {
         (void)mallopt(M_MMAP_THRESHOLD, REMOTE_KEPT);
