@@ -137,6 +137,7 @@ static inline int back_up(struct fixture *fixture, struct err *err)
 
     root_clear(&fixture->before);
     fixture->before = fixture->result.root;
+    references_clear(&fixture->result.references);
     fixture->result = (struct backup_result){0};
     source.previous = again ? &fixture->before : NULL;
     fixture->troubles = fixture->notes = 0;
