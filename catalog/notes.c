@@ -101,8 +101,7 @@ int catalog_unforget(struct catalog *catalog, const struct snapshot_row *row, co
     struct note_change change = {row, NOTE_UNFORGET, by, reason, {0}};
     char object[OBJECT_NAME_SIZE];
 
-    (void)snprintf(object, sizeof(object), "snapshots/%s/%08llu", row->name,
-                   (unsigned long long)row->revision);
+    root_object_name(row->name, row->revision, object);
     int r = catalog_guarded(catalog, change_forgotten, &change, err);
     if (r < 0)
         return r;

@@ -131,8 +131,7 @@ static int remove_gone(struct catalog *catalog, struct err *err)
 
     for (size_t i = 0; r == 0 && i < gone.count; i++) {
         const struct revision *revision = &gone.at[i];
-        snprintf(object, sizeof(object), "snapshots/%s/%08llu", revision->name,
-                 (unsigned long long)revision->number);
+        root_object_name(revision->name, revision->number, object);
         int missing = sync_is_gone(catalog, object, err);
         if (missing < 0)
             r = missing;

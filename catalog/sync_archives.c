@@ -1,10 +1,8 @@
-#include <string.h>
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/log.h"
 #include "backup/store/store.h"
 #include "catalog/catalog_internal.h"
@@ -15,7 +13,7 @@ static int note_archive(void *context, const char *name, uint64_t size, struct e
     struct listing *listing = context;
     struct archive_id id;
 
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(name, &id))
         return 0; /* not the repository's */
     sql_bind_blob(listing->insert, 1, id.bytes, sizeof(id.bytes));
     if (listing->kind != 0) {

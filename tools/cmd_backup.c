@@ -23,12 +23,7 @@
 #include "tools/snapshots.h"
 #include "tools/sources.h"
 
-enum {
-    NAMED = 3,
-    EXIT_UNREADABLE = 3,
-    EXIT_AFTERWARDS = 5,
-    LONG_RUN = 8, /* an eighth of the time for which objects are locked */
-};
+enum { NAMED = 3, EXIT_UNREADABLE = 3, EXIT_AFTERWARDS = 5 };
 
 static const struct option_spec options[] = {
     {"type", 't', "TYPE", "all (default), files, config, database"},
@@ -271,7 +266,7 @@ static bool refers_and_is_old(void *context, uint32_t archive)
     const struct run *run = context;
 
     return refers(context, archive) &&
-           (run->took_ns > run->session.repo->store->retention_ns / LONG_RUN ||
+           (run->took_ns > store_retention_spare(run->session.repo->store) ||
             archive < run->result.known_archives);
 }
 

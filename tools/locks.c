@@ -1,10 +1,9 @@
 #include "tools/locks.h"
 
-#include <inttypes.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "backup/archive/repo.h"
+#include "backup/archive/root.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
@@ -32,7 +31,7 @@ static int root_retained(struct store *store, const struct snapshot_row *row, in
 {
     char name[OBJECT_NAME_SIZE];
 
-    (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, row->name, row->revision);
+    root_object_name(row->name, row->revision, name);
     int r = store_retained(store, name, out_ns, err);
     return r == -ERR_NOT_FOUND ? 0 : r;
 }

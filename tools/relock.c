@@ -11,14 +11,11 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/job/liveness.h"
 #include "backup/store/store.h"
 #include "tools/console.h"
 #include "tools/locks.h"
 #include "tools/session.h"
-
-enum { SLACK = 8 }; /* what is put is locked for an eighth more than what is promised */
 
 void relock_clear(struct relock *relock)
 {
@@ -33,7 +30,7 @@ static int note_archive(struct relock *relock, const char *digits, enum archive_
     struct archive_id id;
     uint32_t number;
 
-    if (!hex_decode(digits, strlen(digits), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(digits, &id))
         return 0;
     if (!relock->fresh.words && !references_init(&relock->fresh))
         return err_set(err, ERR_NOMEM, "no memory for what was copied");
@@ -159,7 +156,7 @@ int relock_run(void *context, const struct strings *roots, struct err *err)
     if (r < 0)
         return r;
     needed.live = live;
-    needed.fresh_too = clock_boot_ns() - relock->began_ns > store->retention_ns / SLACK;
+    needed.fresh_too = clock_boot_ns() - relock->began_ns > store_retention_spare(store);
     r = locks_renew(relock->app, relock->session, relock->replica, store, &wanted, err);
     return r < 0 ? forgive(relock, store->location, r, err) : 0;
 }

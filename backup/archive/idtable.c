@@ -4,13 +4,15 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "backup/base/err.h"
+#include "backup/base/hex.h"
 
 /* Entries stand in segments that never move, so that a number is looked up without a lock. */
 enum { SEGMENT_SIZE = 4096, SEGMENTS = 4096, NUMBERS_MAX = SEGMENT_SIZE * SEGMENTS };
-enum { FIRST_SLOTS = 256, FREE_SLOT = 0 };
+enum { FIRST_SLOTS = 256, FREE_SLOT = 0, ROOM_AT_FIRST = 1024 };
 
 struct known_archive {
     struct archive_id id;
@@ -169,4 +171,28 @@ enum archive_kind idtable_kind(const struct idtable *table, uint32_t number)
 uint32_t idtable_count(const struct idtable *table)
 {
     return atomic_load_explicit(&table->count, memory_order_acquire);
+}
+
+int idtable_room(void *array, size_t *room, size_t element, uint32_t archive, struct err *err)
+{
+    void *old;
+    size_t wanted = *room > 0 ? *room : ROOM_AT_FIRST;
+
+    if (archive < *room)
+        return 0;
+    while (wanted <= archive)
+        wanted *= 2;
+    memcpy(&old, array, sizeof(old));
+    char *grown = reallocarray(old, wanted, element);
+    if (!grown)
+        return err_set(err, ERR_NOMEM, "no memory for %u archives", archive);
+    memset(grown + *room * element, 0, (wanted - *room) * element);
+    memcpy(array, &grown, sizeof(grown));
+    *room = wanted;
+    return 0;
+}
+
+bool idtable_parse(const char *digits, struct archive_id *out)
+{
+    return hex_decode(digits, strlen(digits), out->bytes, sizeof(out->bytes));
 }

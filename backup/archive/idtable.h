@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "backup/archive/place.h"
@@ -25,3 +27,9 @@ uint32_t idtable_find(const struct idtable *table, const struct archive_id *id);
 const struct archive_id *idtable_id(const struct idtable *table, uint32_t number);
 enum archive_kind idtable_kind(const struct idtable *table, uint32_t number);
 uint32_t idtable_count(const struct idtable *table);
+
+/* Grows an array that is indexed by archive numbers, of *room elements so far (0: it is NULL), so
+ * that `archive` is in it; what is new is zero.  `array` points to the pointer. */
+int idtable_room(void *array, size_t *room, size_t element, uint32_t archive, struct err *err);
+/* The digits that an archive's object is listed by; false: it is no archive's. */
+bool idtable_parse(const char *digits, struct archive_id *out);

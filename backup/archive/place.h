@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { ARCHIVE_ID_SIZE = 32 };
+enum { ARCHIVE_ID_SIZE = 32, OBJECT_NAME_SIZE = 80 /* of an archive's object */ };
 
 struct archive_id {
     uint8_t bytes[ARCHIVE_ID_SIZE];

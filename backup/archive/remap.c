@@ -11,7 +11,6 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/store/store.h"
 
 enum {
@@ -138,7 +137,7 @@ static int note_listed(void *context, const char *name, uint64_t size, struct er
     struct archive_id id;
 
     (void)size;
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(name, &id))
         return 0; /* not the repository's */
     struct known *known = find_known(&refreshing->remap->known, &id);
     if (refreshing->next.count + refreshing->missing_count == REMAP_OBJECTS_MAX)

@@ -26,8 +26,6 @@ struct remap;
 struct sealedcache;
 struct store;
 
-enum { OBJECT_NAME_SIZE = 80 };
-
 struct repo {
     struct store *store;
     struct keyring *keyring;

@@ -62,12 +62,17 @@ void root_clear(struct root *root)
     *root = (struct root){0};
 }
 
+void root_object_name(const char *name, uint64_t revision, char out[OBJECT_NAME_SIZE])
+{
+    (void)snprintf(out, OBJECT_NAME_SIZE, "snapshots/%s/%08" PRIu64, name, revision);
+}
+
 static int object_name(const char *name, uint64_t revision, char out[OBJECT_NAME_SIZE],
                        struct err *err)
 {
     if (!root_name_valid(name, strlen(name)) || revision > REVISION_MAX)
         return err_set(err, ERR_USAGE, "no snapshot can be called %.40s/%" PRIu64, name, revision);
-    snprintf(out, OBJECT_NAME_SIZE, "snapshots/%s/%08" PRIu64, name, revision);
+    root_object_name(name, revision, out);
     return 0;
 }
 

@@ -67,7 +67,9 @@ int root_encode(const struct root *root, const struct idtable *ids, struct buf *
 int root_decode(const void *bytes, size_t size, struct idtable *ids, struct root *out,
                 struct err *err);
 
-/* snapshots/NAME/REVISION.  Publishing is the moment at which a snapshot exists. */
+/* snapshots/NAME/REVISION. */
+void root_object_name(const char *name, uint64_t revision, char out[OBJECT_NAME_SIZE]);
+/* Publishing is the moment at which a snapshot exists. */
 int root_publish(struct repo *repo, const struct root *root, uint64_t *out_size, struct err *err);
 int root_read(struct repo *repo, const char *name, uint64_t revision, struct root *out,
               struct err *err);

@@ -11,12 +11,11 @@
 #include "backup/archive/tree.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/pool.h"
 #include "backup/base/progress.h"
 #include "backup/store/store.h"
 
-enum { QUESTIONS = 16, WAITING = 16, ROOM_AT_FIRST = 1024 };
+enum { QUESTIONS = 16, WAITING = 16 };
 
 enum flag { FLAG_MAY_BE_COLD = 1, FLAG_NEEDED = 2, FLAG_SETTLED = 4, FLAG_FRESH = 8 };
 
@@ -74,19 +73,7 @@ void thaw_freep(struct thaw **thaw)
 
 static int make_room(struct thaw *thaw, uint32_t archive, struct err *err)
 {
-    size_t room = thaw->room > 0 ? thaw->room : ROOM_AT_FIRST;
-
-    if (archive < thaw->room)
-        return 0;
-    while (room <= archive)
-        room *= 2;
-    struct thaw_archive *at = reallocarray(thaw->at, room, sizeof(*at));
-    if (!at)
-        return err_set(err, ERR_NOMEM, "no memory for %u archives", archive);
-    memset(at + thaw->room, 0, (room - thaw->room) * sizeof(*at));
-    thaw->at = at;
-    thaw->room = room;
-    return 0;
+    return idtable_room(&thaw->at, &thaw->room, sizeof(*thaw->at), archive, err);
 }
 
 /* ---- what is needed ---------------------------------------------------------------------- */
@@ -97,8 +84,7 @@ static int note_listed(void *context, const struct cold_listed *listed, struct e
     struct archive_id id;
     uint32_t number;
 
-    if (!cold_may_be_frozen(listed->class) ||
-        !hex_decode(listed->name, strlen(listed->name), id.bytes, sizeof(id.bytes)))
+    if (!cold_may_be_frozen(listed->class) || !idtable_parse(listed->name, &id))
         return 0;
     int r = idtable_number(thaw->repo->ids, &id, ARCHIVE_DATA, &number, err);
     if (r == 0)

@@ -3,14 +3,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/pool.h"
 #include "backup/base/progress.h"
 #include "backup/job/references.h"
@@ -51,7 +49,7 @@ static int note_mark(void *context, const char *name, uint64_t size, struct err 
     uint32_t number;
 
     (void)size;
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(name, &id))
         return 0;
     int r = idtable_number(cool->options->repo->ids, &id, ARCHIVE_DATA, &number, err);
     if (r == 0)
@@ -124,8 +122,7 @@ static int consider(void *context, const struct cold_listed *listed, struct err 
     uint32_t number;
 
     if (!cold_is_warmer(listed->class, cool->options->class) || cold_may_be_frozen(listed->class) ||
-        listed->age_ns < cool->options->age_ns ||
-        !hex_decode(listed->name, strlen(listed->name), id.bytes, sizeof(id.bytes)))
+        listed->age_ns < cool->options->age_ns || !idtable_parse(listed->name, &id))
         return 0;
     int r = idtable_number(cool->options->repo->ids, &id, ARCHIVE_DATA, &number, err);
     if (r < 0)

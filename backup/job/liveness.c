@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backup/archive/blocks.h"
+#include "backup/archive/idtable.h"
 #include "backup/archive/reader.h"
 #include "backup/archive/remap.h"
 #include "backup/archive/tree.h"
@@ -114,19 +115,8 @@ bool liveness_is_cold(const struct liveness *live, uint32_t archive)
 
 static int make_room(struct liveness *live, uint32_t archive, struct err *err)
 {
-    size_t room = live->archive_room > 0 ? live->archive_room : 1024;
-
-    if (archive < live->archive_room)
-        return 0;
-    while (room <= archive)
-        room *= 2;
-    struct live_archive *archives = reallocarray(live->archives, room, sizeof(*archives));
-    if (!archives)
-        return err_set(err, ERR_NOMEM, "no memory for %u archives", archive);
-    memset(archives + live->archive_room, 0, (room - live->archive_room) * sizeof(*archives));
-    live->archives = archives;
-    live->archive_room = room;
-    return 0;
+    return idtable_room(&live->archives, &live->archive_room, sizeof(*live->archives), archive,
+                        err);
 }
 
 /* The archive's reader, held until another is wanted; *out is NULL for one that is not to be

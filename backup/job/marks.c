@@ -32,7 +32,7 @@ static int note_object(void *context, const char *name, uint64_t size, struct er
 
     (void)size;
     (void)err;
-    if (hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (idtable_parse(name, &id))
         references_note(noting->out, idtable_find(noting->ids, &id));
     return 0;
 }
@@ -43,7 +43,7 @@ static int keep_id(void *context, const char *name, uint64_t size, struct err *e
     struct archive_id id;
 
     (void)size;
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(name, &id))
         return 0; /* not the repository's */
     return buf_append(context, id.bytes, sizeof(id.bytes), err);
 }

@@ -6,7 +6,6 @@
  * to.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "backup/archive/blocks.h"
 #include "backup/archive/idtable.h"
@@ -16,7 +15,6 @@
 #include "backup/archive/writer.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/log.h"
 #include "backup/base/progress.h"
 #include "backup/job/prune_internal.h"
@@ -259,8 +257,7 @@ static int note_cold(void *context, const struct cold_listed *listed, struct err
     uint32_t number;
 
     (void)err;
-    if (cold_freezes(listed->class) &&
-        hex_decode(listed->name, strlen(listed->name), id.bytes, sizeof(id.bytes)) &&
+    if (cold_freezes(listed->class) && idtable_parse(listed->name, &id) &&
         idtable_number(prune->repo->ids, &id, ARCHIVE_DATA, &number, &ignored) == 0 &&
         number < prune->object_room)
         prune->objects[number].flags |= FLAG_COLD;

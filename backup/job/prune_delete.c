@@ -1,10 +1,9 @@
 /* The second look, and what follows from both. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
+#include "backup/archive/root.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
@@ -119,7 +118,7 @@ static int remove_revision(struct prune *prune, const struct roster_snapshot *sn
     char name[OBJECT_NAME_SIZE];
     bool locked = false;
 
-    (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, snapshot->name, revision->number);
+    root_object_name(snapshot->name, revision->number, name);
     return remove_object(prune, name, revision->size, &locked, err);
 }
 
@@ -208,8 +207,7 @@ static void tell(struct prune *prune, enum prune_action action, uint32_t archive
     object_name(prune, archive, name);
     for (size_t i = 0; i < prune->roster.count; i++)
         if (archive_id_equal(&prune->roster.at[i].root.id, idtable_id(prune->repo->ids, archive)))
-            (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, prune->roster.at[i].name,
-                           roster_revision(&prune->roster.at[i]));
+            root_object_name(prune->roster.at[i].name, roster_revision(&prune->roster.at[i]), name);
     prune_tell(prune, action, name, prune->objects[archive].size);
 }
 

@@ -1,9 +1,8 @@
 /* What is locked stays, and is told. */
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
+#include "backup/archive/root.h"
 #include "backup/base/err.h"
 #include "backup/job/prune_internal.h"
 #include "backup/store/store.h"
@@ -55,8 +54,7 @@ int prune_root_is_locked(struct prune *prune, const struct roster_snapshot *snap
         const struct roster_revision *revision = &snapshot->revisions[i];
         bool locked = false;
 
-        (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, snapshot->name,
-                       revision->number);
+        root_object_name(snapshot->name, revision->number, name);
         r = prune_is_locked(prune, name, revision->size, &locked, err);
         if (r == -ERR_NOT_FOUND) /* another pruner was faster */
             r = 0;

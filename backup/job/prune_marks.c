@@ -1,11 +1,9 @@
 /* The marks that there are, and how old they are. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/job/prune_internal.h"
 #include "backup/store/store.h"
 
@@ -31,7 +29,7 @@ static int list_mark(void *context, const char *name, uint64_t size, struct err 
     struct archive_id id;
 
     (void)size;
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(name, &id))
         return 0;
     struct prune_object *object = prune_object(prune, idtable_find(prune->repo->ids, &id));
     if (!(object->flags & FLAG_THERE))

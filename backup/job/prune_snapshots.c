@@ -1,11 +1,10 @@
 /* Which snapshots are kept, and what they need. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
+#include "backup/archive/root.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/log.h"
@@ -24,7 +23,7 @@ int prune_check_known(const struct prune *prune, const struct roster *roster, st
 
         if (found && roster_revision(found) >= known->revision)
             continue;
-        (void)snprintf(name, sizeof(name), "snapshots/%s/%08" PRIu64, known->name, known->revision);
+        root_object_name(known->name, known->revision, name);
         int r = store_open(prune->repo->store, name, &object, err);
         if (r == 0)
             return err_set(err, ERR_REMOTE,

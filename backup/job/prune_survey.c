@@ -12,7 +12,6 @@
 #include "backup/base/buf.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/log.h"
 #include "backup/base/progress.h"
 #include "backup/job/prune_internal.h"
@@ -33,19 +32,8 @@ struct listing {
 
 static int make_room(struct prune *prune, uint32_t archive, struct err *err)
 {
-    size_t room = prune->object_room > 0 ? prune->object_room : 1024;
-
-    if (archive < prune->object_room)
-        return 0;
-    while (room <= archive)
-        room *= 2;
-    struct prune_object *objects = reallocarray(prune->objects, room, sizeof(*objects));
-    if (!objects)
-        return err_set(err, ERR_NOMEM, "no memory for %u archives", archive);
-    memset(objects + prune->object_room, 0, (room - prune->object_room) * sizeof(*objects));
-    prune->objects = objects;
-    prune->object_room = room;
-    return 0;
+    return idtable_room(&prune->objects, &prune->object_room, sizeof(*prune->objects), archive,
+                        err);
 }
 
 struct prune_object *prune_object(struct prune *prune, uint32_t archive)
@@ -77,7 +65,7 @@ static int list_object(void *context, const char *name, uint64_t size, struct er
     const struct listing *listing = context;
     struct archive_id id;
 
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(name, &id))
         return 0;
     listing->prune->result->objects++;
     listing->prune->result->bytes += size;

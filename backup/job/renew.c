@@ -9,16 +9,11 @@
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
-#include "backup/base/hex.h"
 #include "backup/base/pool.h"
 #include "backup/job/references.h"
 #include "backup/store/store.h"
 
-enum {
-    THREADS = 16,
-    WAITING = 16,
-    SLACK = 8, /* a renewal is for an eighth more, so that not all is renewed each night */
-};
+enum { THREADS = 16, WAITING = 16 };
 
 /* Beside what the snapshot itself refers to. */
 static const char *const prefixes[] = {"keys/", "index/", "remap/", "holds/", "releases/"};
@@ -116,7 +111,7 @@ static int note_mark(void *context, const char *name, uint64_t size, struct err 
 
     (void)size;
     (void)err;
-    if (hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (idtable_parse(name, &id))
         references_note(&run->marked, idtable_find(run->options->repo->ids, &id));
     return 0;
 }
@@ -126,7 +121,7 @@ static bool is_marked(const struct renew *run, const char *name)
 {
     struct archive_id id;
 
-    return hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)) &&
+    return idtable_parse(name, &id) &&
            references_has(&run->marked, idtable_find(run->options->repo->ids, &id));
 }
 
@@ -178,9 +173,10 @@ static int consider_all(struct renew *run, struct err *err)
 int renew_run(const struct renew_options *options, struct renew_result *out, struct err *err)
 {
     CLEANUP(renew_clear) struct renew run = {.options = options, .result = out};
-    int64_t period = options->store->retention_ns;
+    const struct store *store = options->store;
 
-    *out = (struct renew_result){.until_ns = options->now_ns + period + period / SLACK};
+    *out = (struct renew_result){.until_ns = options->now_ns + store->retention_ns +
+                                             store_retention_spare(store)};
     pthread_mutex_init(&run.lock, NULL);
     run.pool = pool_new(THREADS, WAITING);
     if (!run.pool || !references_init(&run.marked))

@@ -1,6 +1,5 @@
 #include "backup/job/reseal.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,12 +76,6 @@ int reseal_left(struct repo *repo, struct reseal_left *out, struct err *err)
 
 /* ---- roots ------------------------------------------------------------------------------- */
 
-static void root_name(const struct roster_snapshot *snapshot, uint64_t revision,
-                      char out[OBJECT_NAME_SIZE])
-{
-    (void)snprintf(out, OBJECT_NAME_SIZE, "snapshots/%s/%08" PRIu64, snapshot->name, revision);
-}
-
 /* The first revision is what keeps the name; here it is the same root once more. */
 static int renew_first(struct repo *repo, const struct roster_snapshot *snapshot,
                        const struct root *root, struct err *err)
@@ -92,7 +85,7 @@ static int renew_first(struct repo *repo, const struct roster_snapshot *snapshot
     bool older = false;
     uint64_t size;
 
-    root_name(snapshot, 0, name);
+    root_object_name(snapshot->name, 0, name);
     int r = is_older(repo, name, &older, err);
     if (r == 0 && older)
         r = store_remove(repo->store, name, err);
@@ -111,7 +104,7 @@ static int renew_root(struct repo *repo, const struct roster_snapshot *snapshot,
     bool older = false;
     uint64_t size;
 
-    root_name(snapshot, roster_revision(snapshot), name);
+    root_object_name(snapshot->name, roster_revision(snapshot), name);
     int r = is_older(repo, name, &older, err);
     if (r == 0 && older && snapshot->damaged)
         return err_set(err, ERR_CORRUPT, "%s is damaged, and cannot be sealed anew", name);

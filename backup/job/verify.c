@@ -32,19 +32,7 @@ bool verify_stopped(struct verify *verify)
 /* With the lock held. */
 static int make_room(struct verify *verify, uint32_t archive, struct err *err)
 {
-    size_t count = verify->mark_count > 0 ? verify->mark_count : 1024;
-
-    if (archive < verify->mark_count)
-        return 0;
-    while (count <= archive)
-        count *= 2;
-    uint8_t *marks = realloc(verify->marks, count);
-    if (!marks)
-        return err_set(err, ERR_NOMEM, "no memory for %u archives", archive);
-    memset(marks + verify->mark_count, 0, count - verify->mark_count);
-    verify->marks = marks;
-    verify->mark_count = count;
-    return 0;
+    return idtable_room(&verify->marks, &verify->mark_count, sizeof(*verify->marks), archive, err);
 }
 
 int verify_mark(struct verify *verify, uint32_t archive, uint8_t mark, struct err *err)
@@ -207,7 +195,7 @@ static int read_root(struct verify *verify, struct found *found, struct root *ou
     char object[OBJECT_NAME_SIZE];
     int r = root_read(verify->repo, found->name, found->revision, out, err);
 
-    (void)snprintf(object, sizeof(object), "snapshots/%s/%08" PRIu64, found->name, found->revision);
+    root_object_name(found->name, found->revision, object);
     if (r == 0 && !verify->marking_only)
         r = check_root_object(verify, object, err);
     if (r == 0 || !verify_is_damage(err) || verify->marking_only)

@@ -6,7 +6,6 @@
 #include "backup/archive/reader.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
-#include "backup/base/hex.h"
 #include "backup/base/pool.h"
 #include "backup/base/progress.h"
 #include "backup/base/spill.h"
@@ -49,7 +48,7 @@ static int note_object(void *context, const char *name, uint64_t size, struct er
     struct archive_id id;
     uint32_t number;
 
-    if (!hex_decode(name, strlen(name), id.bytes, sizeof(id.bytes)))
+    if (!idtable_parse(name, &id))
         return 0;
     int r = idtable_number(verify->repo->ids, &id, listing->kind, &number, err);
     if (r == 0)

@@ -10,7 +10,7 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { DOCUMENT_SIZE = 256, SLACK = 8 };
+enum { DOCUMENT_SIZE = 256 };
 
 /* What is there to be removed. */
 static const char *const passing[] = {"marks/", "claims/", "tails/", "tmp/"};
@@ -130,10 +130,9 @@ static const char *mode_of(const struct s3 *s3)
     return s3->compliance ? strict : lenient;
 }
 
-/* What is put is locked for an eighth more than what is promised, as what is renewed. */
 static int64_t period_of(const struct s3 *s3)
 {
-    return s3->store.retention_ns + s3->store.retention_ns / SLACK;
+    return s3->store.retention_ns + store_retention_spare(&s3->store);
 }
 
 int s3_add_retention(struct s3 *s3, struct s3_lock_headers *texts, struct s3_call *call,

@@ -79,6 +79,14 @@ struct store {
     _Atomic(struct progress *) progress; /* whose cancellation ends all waiting; NULL: nobody's */
 };
 
+/* What is put, or renewed, is locked for so much longer than the retention: so not all of it has to
+ * be renewed each night, and what a run puts first need not be by the same run unless that takes
+ * longer than this. */
+static inline int64_t store_retention_spare(const struct store *store)
+{
+    return store->retention_ns / 8;
+}
+
 struct store_object {
     struct store *store;
     uint64_t size;
