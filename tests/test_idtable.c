@@ -1,6 +1,8 @@
 #include "backup/archive/idtable.h"
 
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "backup/base/err.h"
 #include "tests/harness/cmocka.h"
@@ -55,6 +57,41 @@ static void an_archive_has_one_kind(void **state)
     idtable_free(NULL);
 }
 
+static void an_array_by_number_grows_and_what_is_new_is_zero(void **state)
+{
+    (void)state;
+    uint32_t *array = NULL;
+    size_t room = 0;
+    struct err err;
+
+    assert_int_equal(idtable_room(&array, &room, sizeof(*array), 5, &err), 0);
+    assert_true(room > 5 && array[5] == 0);
+    memset(array, 0xEE, room * sizeof(*array));
+    size_t before = room;
+    assert_int_equal(idtable_room(&array, &room, sizeof(*array), (uint32_t)room - 1, &err), 0);
+    assert_true(room == before);
+    assert_int_equal(idtable_room(&array, &room, sizeof(*array), 100000, &err), 0);
+    assert_true(room > 100000 && array[before - 1] == 0xEEEEEEEE);
+    for (size_t i = before; i < room; i++)
+        assert_int_equal(array[i], 0);
+    free(array);
+}
+
+static void only_the_digits_of_an_id_are_an_archives(void **state)
+{
+    (void)state;
+    char digits[2 * ARCHIVE_ID_SIZE + 1];
+    struct archive_id id;
+
+    memset(digits, 'a', sizeof(digits) - 1);
+    digits[sizeof(digits) - 1] = '\0';
+    assert_true(idtable_parse(digits, &id) && id.bytes[31] == 0xAA);
+    digits[7] = 'x';
+    assert_false(idtable_parse(digits, &id));
+    digits[7] = '\0';
+    assert_false(idtable_parse(digits, &id));
+}
+
 static void *number_many(void *context)
 {
     struct idtable *table = context;
@@ -91,6 +128,8 @@ static void threads_agree_on_the_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_array_by_number_grows_and_what_is_new_is_zero),
+        cmocka_unit_test(only_the_digits_of_an_id_are_an_archives),
         cmocka_unit_test(numbers_are_given_in_the_order_of_first_mention),
         cmocka_unit_test(an_archive_has_one_kind),
         cmocka_unit_test(threads_agree_on_the_numbers),

@@ -10,9 +10,8 @@
 #include "backup/archive/repo.h"
 #include "backup/archive/tree.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/crew.h"
 #include "backup/base/err.h"
-#include "backup/base/pool.h"
-#include "backup/base/progress.h"
 #include "backup/store/store.h"
 
 enum { QUESTIONS = 16, WAITING = 16 };
@@ -28,7 +27,7 @@ struct thaw_archive {
 
 struct thaw {
     struct repo *repo;
-    struct progress *progress; /* of the call under way; may be NULL */
+    struct crew *crew; /* of the call under way */
     enum cold_tier tier;
     unsigned days;
 
@@ -36,7 +35,6 @@ struct thaw {
     struct thaw_archive *at;
     size_t room;
     struct thaw_amount asked;
-    struct err failure; /* code ERR_NONE: none */
 };
 
 /* One archive on its way through a thread. */
@@ -163,22 +161,6 @@ int thaw_need_content(struct thaw *thaw, struct blocks *blocks, const struct con
 
 /* ---- many at once ------------------------------------------------------------------------ */
 
-static bool has_failed(struct thaw *thaw)
-{
-    pthread_mutex_lock(&thaw->lock);
-    bool failed = thaw->failure.code != ERR_NONE;
-    pthread_mutex_unlock(&thaw->lock);
-    return failed || progress_cancelled(thaw->progress);
-}
-
-static void fail(struct thaw *thaw, const struct err *err)
-{
-    pthread_mutex_lock(&thaw->lock);
-    if (thaw->failure.code == ERR_NONE)
-        thaw->failure = *err;
-    pthread_mutex_unlock(&thaw->lock);
-}
-
 static void object_name(const struct job *job, char out[OBJECT_NAME_SIZE])
 {
     repo_object_name(ARCHIVE_DATA, idtable_id(job->thaw->repo->ids, job->archive), out);
@@ -207,10 +189,10 @@ static void look_at(void *argument)
     struct err err;
 
     object_name(job, name);
-    bool seen = !has_failed(thaw);
+    bool seen = !crew_ended(thaw->crew);
     int r = seen ? cold_look(thaw->repo->store, name, &object, &err) : 0;
     if (r < 0 && r != -ERR_NOT_FOUND) {
-        fail(thaw, &err);
+        crew_fail(thaw->crew, &err);
         seen = false;
     }
     if (seen)
@@ -230,9 +212,9 @@ static void ask_for(void *argument)
     pthread_mutex_lock(&thaw->lock);
     strcpy(object.class, thaw->at[job->archive].class);
     pthread_mutex_unlock(&thaw->lock);
-    if (!has_failed(thaw)) {
+    if (!crew_ended(thaw->crew)) {
         if (cold_thaw(thaw->repo->store, name, &object, thaw->tier, thaw->days, &err) < 0) {
-            fail(thaw, &err);
+            crew_fail(thaw->crew, &err);
         } else {
             pthread_mutex_lock(&thaw->lock);
             thaw->at[job->archive].state = COLD_THAWING;
@@ -262,35 +244,35 @@ static bool is_stale(const struct thaw_archive *archive)
            !(archive->flags & FLAG_FRESH) && archive->state == COLD_THAWED;
 }
 
-static int for_each(struct thaw *thaw, bool (*wanted)(const struct thaw_archive *archive),
-                    void (*run)(void *argument), struct err *err)
+static int submit_all(struct thaw *thaw, bool (*wanted)(const struct thaw_archive *archive),
+                      void (*run)(void *argument), struct err *err)
 {
-    CLEANUP(pool_freep) struct pool *pool = pool_new(QUESTIONS, WAITING);
-    int r = pool ? 0 : err_set(err, ERR_NOMEM, "no memory, or no threads, to ask for archives");
-
-    thaw->failure = (struct err){0};
-    for (uint32_t i = 0; r == 0 && i < thaw->room && !has_failed(thaw); i++) {
+    for (uint32_t i = 0; i < thaw->room && !crew_ended(thaw->crew); i++) {
         pthread_mutex_lock(&thaw->lock);
         bool is_wanted = wanted(&thaw->at[i]);
         pthread_mutex_unlock(&thaw->lock);
         if (!is_wanted)
             continue;
         struct job *job = malloc(sizeof(*job));
-        if (!job) {
-            r = err_set(err, ERR_NOMEM, "no memory to ask for an archive");
-            break;
-        }
+        if (!job)
+            return err_set(err, ERR_NOMEM, "no memory to ask for an archive");
         *job = (struct job){thaw, i};
-        pool_submit(pool, run, job);
+        crew_submit(thaw->crew, run, job);
     }
-    if (pool)
-        pool_wait_idle(pool);
-    if (r == 0 && thaw->failure.code != ERR_NONE) {
-        *err = thaw->failure;
-        r = -(int)err->code;
-    }
-    if (r == 0 && progress_cancelled(thaw->progress))
-        r = err_set(err, ERR_CANCELLED, "interrupted");
+    return 0;
+}
+
+static int for_each(struct thaw *thaw, bool (*wanted)(const struct thaw_archive *archive),
+                    void (*run)(void *argument), struct progress *progress, struct err *err)
+{
+    CLEANUP(crew_close) struct crew crew = {0};
+    int r = crew_open(&crew, QUESTIONS, WAITING, progress, "to ask for archives", err);
+
+    if (r < 0)
+        return r;
+    thaw->crew = &crew;
+    r = crew_settle(&crew, submit_all(thaw, wanted, run, err), err);
+    thaw->crew = NULL;
     return r;
 }
 
@@ -316,22 +298,21 @@ static void add_to_class(struct thaw_sum *sum, const struct thaw_archive *archiv
 }
 
 /* What came back first may be frozen again when the last has come: the days are over. */
-static int look_at_all(struct thaw *thaw, struct err *err)
+static int look_at_all(struct thaw *thaw, struct progress *progress, struct err *err)
 {
     bool waits = false;
 
     for (size_t i = 0; i < thaw->room; i++)
         thaw->at[i].flags &= (uint8_t)~FLAG_FRESH;
-    int r = for_each(thaw, is_open, look_at, err);
+    int r = for_each(thaw, is_open, look_at, progress, err);
     for (size_t i = 0; i < thaw->room; i++)
         waits = waits || is_open(&thaw->at[i]);
-    return r < 0 || waits ? r : for_each(thaw, is_stale, look_at, err);
+    return r < 0 || waits ? r : for_each(thaw, is_stale, look_at, progress, err);
 }
 
 int thaw_look(struct thaw *thaw, struct progress *progress, struct thaw_sum *out, struct err *err)
 {
-    thaw->progress = progress;
-    int r = look_at_all(thaw, err);
+    int r = look_at_all(thaw, progress, err);
 
     if (r < 0)
         return r;
@@ -355,11 +336,10 @@ int thaw_look(struct thaw *thaw, struct progress *progress, struct thaw_sum *out
 int thaw_ask(struct thaw *thaw, enum cold_tier tier, unsigned days, struct progress *progress,
              struct thaw_amount *out_asked, struct err *err)
 {
-    thaw->progress = progress;
     thaw->tier = tier;
     thaw->days = days;
     thaw->asked = (struct thaw_amount){0};
-    int r = for_each(thaw, is_frozen, ask_for, err);
+    int r = for_each(thaw, is_frozen, ask_for, progress, err);
 
     *out_asked = thaw->asked;
     return r;

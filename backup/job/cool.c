@@ -8,9 +8,8 @@
 #include "backup/archive/remap.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/crew.h"
 #include "backup/base/err.h"
-#include "backup/base/pool.h"
-#include "backup/base/progress.h"
 #include "backup/job/references.h"
 #include "backup/store/cold.h"
 #include "backup/store/store.h"
@@ -21,10 +20,8 @@ struct cool {
     const struct cool_options *options;
     struct cool_result *result;
     struct references stay; /* archives that are left where they are */
-    struct pool *pool;
-
-    pthread_mutex_t lock; /* guards what follows, the result and the callback */
-    struct err failure;   /* code ERR_NONE: none */
+    struct crew crew;
+    pthread_mutex_t lock; /* guards the result and the callback */
 };
 
 struct job {
@@ -35,7 +32,7 @@ struct job {
 
 static void cool_clear(struct cool *cool)
 {
-    pool_free(cool->pool);
+    crew_close(&cool->crew);
     references_clear(&cool->stay);
     pthread_mutex_destroy(&cool->lock);
 }
@@ -83,12 +80,16 @@ static int note_compacted(struct cool *cool, struct err *err)
 
 /* ---- moving ------------------------------------------------------------------------------ */
 
-static bool has_failed(struct cool *cool)
+static void count(struct cool *cool, const struct job *job)
 {
+    const struct cool_options *options = cool->options;
+
     pthread_mutex_lock(&cool->lock);
-    bool failed = cool->failure.code != ERR_NONE;
+    cool->result->archives++;
+    cool->result->bytes += job->size;
+    if (options->tell)
+        options->tell(options->context, job->name, job->size);
     pthread_mutex_unlock(&cool->lock);
-    return failed || progress_cancelled(cool->options->progress);
 }
 
 /* One that a pruner deleted meanwhile has no class. */
@@ -98,20 +99,14 @@ static void move_one(void *argument)
     struct cool *cool = job->cool;
     const struct cool_options *options = cool->options;
     struct err err;
-    bool skip = has_failed(cool);
+    bool skip = crew_ended(&cool->crew);
     int r =
         skip || options->dry_run ? 0 : cold_move(options->store, job->name, options->class, &err);
 
-    pthread_mutex_lock(&cool->lock);
-    if (r == 0 && !skip) {
-        cool->result->archives++;
-        cool->result->bytes += job->size;
-        if (options->tell)
-            options->tell(options->context, job->name, job->size);
-    } else if (r < 0 && r != -ERR_NOT_FOUND && r != -ERR_COLD && cool->failure.code == ERR_NONE) {
-        cool->failure = err;
-    }
-    pthread_mutex_unlock(&cool->lock);
+    if (r == 0 && !skip)
+        count(cool, job);
+    else if (r < 0 && r != -ERR_NOT_FOUND && r != -ERR_COLD)
+        crew_fail(&cool->crew, &err);
     free(job);
 }
 
@@ -134,8 +129,8 @@ static int consider(void *context, const struct cold_listed *listed, struct err 
         return err_set(err, ERR_NOMEM, "no memory to move an archive");
     *job = (struct job){.cool = cool, .size = listed->size};
     (void)snprintf(job->name, sizeof(job->name), "data/%s", listed->name);
-    pool_submit(cool->pool, move_one, job);
-    return has_failed(cool) ? err_set(err, ERR_CANCELLED, "interrupted") : 0;
+    crew_submit(&cool->crew, move_one, job);
+    return crew_ended(&cool->crew) ? err_set(err, ERR_CANCELLED, "interrupted") : 0;
 }
 
 int cool_run(const struct cool_options *options, struct cool_result *out, struct err *err)
@@ -144,20 +139,15 @@ int cool_run(const struct cool_options *options, struct cool_result *out, struct
 
     *out = (struct cool_result){0};
     pthread_mutex_init(&cool.lock, NULL);
-    cool.pool = pool_new(MOVES, WAITING);
-    if (!cool.pool || !references_init(&cool.stay))
-        return err_set(err, ERR_NOMEM, "no memory, or no threads, to move archives");
-    int r = store_list(options->store, "marks/", note_mark, &cool, err);
+    if (!references_init(&cool.stay))
+        return err_set(err, ERR_NOMEM, "no memory to move archives");
+    int r = crew_open(&cool.crew, MOVES, WAITING, options->progress, "to move archives", err);
+    if (r < 0)
+        return r;
+    r = store_list(options->store, "marks/", note_mark, &cool, err);
     if (r == 0)
         r = note_compacted(&cool, err);
     if (r == 0)
         r = cold_list(options->store, "data/", consider, &cool, err);
-    pool_wait_idle(cool.pool);
-    if (cool.failure.code != ERR_NONE) {
-        *err = cool.failure;
-        r = -(int)err->code;
-    } else if (r == 0 && progress_cancelled(options->progress)) {
-        r = err_set(err, ERR_CANCELLED, "interrupted");
-    }
-    return r;
+    return crew_settle(&cool.crew, r, err);
 }

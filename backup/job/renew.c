@@ -8,8 +8,8 @@
 #include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/crew.h"
 #include "backup/base/err.h"
-#include "backup/base/pool.h"
 #include "backup/job/references.h"
 #include "backup/store/store.h"
 
@@ -22,10 +22,8 @@ struct renew {
     const struct renew_options *options;
     struct renew_result *result;
     struct references marked;
-    struct pool *pool;
-
-    pthread_mutex_t lock; /* of all below, of the result and of `locked` */
-    struct err failure;
+    struct crew crew;
+    pthread_mutex_t lock; /* guards the result and the callbacks */
 };
 
 struct job {
@@ -40,17 +38,9 @@ struct listing {
 
 static void renew_clear(struct renew *run)
 {
-    pool_free(run->pool);
+    crew_close(&run->crew);
     references_clear(&run->marked);
     pthread_mutex_destroy(&run->lock);
-}
-
-static bool has_failed(struct renew *run)
-{
-    pthread_mutex_lock(&run->lock);
-    bool failed = run->failure.code != ERR_NONE;
-    pthread_mutex_unlock(&run->lock);
-    return failed;
 }
 
 /* What was listed and is gone since was nobody's any more; what a snapshot refers to is missed. */
@@ -59,25 +49,31 @@ static bool is_archive(const char *name)
     return strncmp(name, "data/", 5) == 0 || strncmp(name, "meta/", 5) == 0;
 }
 
+static void count(struct renew *run, const char *name, bool there)
+{
+    pthread_mutex_lock(&run->lock);
+    if (there) {
+        run->result->renewed++;
+        run->options->locked(run->options->context, name, run->result->until_ns);
+    } else {
+        run->result->missing += is_archive(name);
+    }
+    pthread_mutex_unlock(&run->lock);
+}
+
 static void renew_one(void *argument)
 {
     struct job *job = argument;
     struct renew *run = job->run;
     struct err err;
 
-    if (!has_failed(run)) {
+    if (!crew_ended(&run->crew)) {
         int r = store_retain(run->options->store, job->name, run->result->until_ns, &err);
 
-        pthread_mutex_lock(&run->lock);
-        if (r == 0) {
-            run->result->renewed++;
-            run->options->locked(run->options->context, job->name, run->result->until_ns);
-        } else if (r == -ERR_NOT_FOUND) {
-            run->result->missing += is_archive(job->name);
-        } else if (run->failure.code == ERR_NONE) {
-            run->failure = err;
-        }
-        pthread_mutex_unlock(&run->lock);
+        if (r == 0 || r == -ERR_NOT_FOUND)
+            count(run, job->name, r == 0);
+        else
+            crew_fail(&run->crew, &err);
     }
     free(job);
 }
@@ -93,14 +89,14 @@ static int consider(struct renew *run, const char *name, struct err *err)
     pthread_mutex_unlock(&run->lock);
     if (r < 0 || until >= options->now_ns + options->store->retention_ns)
         return r;
-    if (has_failed(run))
+    if (crew_ended(&run->crew))
         return 0; /* told at the end */
     struct job *job = malloc(sizeof(*job));
     if (!job)
         return err_set(err, ERR_NOMEM, "no memory to lock an object");
     job->run = run;
     (void)snprintf(job->name, sizeof(job->name), "%s", name);
-    pool_submit(run->pool, renew_one, job);
+    crew_submit(&run->crew, renew_one, job);
     return 0;
 }
 
@@ -178,14 +174,8 @@ int renew_run(const struct renew_options *options, struct renew_result *out, str
     *out = (struct renew_result){.until_ns = options->now_ns + store->retention_ns +
                                              store_retention_spare(store)};
     pthread_mutex_init(&run.lock, NULL);
-    run.pool = pool_new(THREADS, WAITING);
-    if (!run.pool || !references_init(&run.marked))
-        return err_set(err, ERR_NOMEM, "no memory, or no threads, to lock objects");
-    int r = consider_all(&run, err);
-    pool_wait_idle(run.pool);
-    if (r == 0 && run.failure.code != ERR_NONE) {
-        *err = run.failure;
-        r = -(int)err->code;
-    }
-    return r;
+    if (!references_init(&run.marked))
+        return err_set(err, ERR_NOMEM, "no memory to lock objects");
+    int r = crew_open(&run.crew, THREADS, WAITING, NULL, "to lock objects", err);
+    return r < 0 ? r : crew_settle(&run.crew, consider_all(&run, err), err);
 }

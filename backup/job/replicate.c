@@ -8,7 +8,7 @@
 #include "backup/base/buf.h"
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
-#include "backup/base/pool.h"
+#include "backup/base/crew.h"
 #include "backup/base/progress.h"
 #include "backup/base/spill.h"
 #include "backup/crypto/digest.h"
@@ -40,12 +40,11 @@ struct replicate {
     const struct replicate_options *options;
     struct replicate_result *result;
     struct spillmap *there; /* hash of a name → size; only read while objects are copied */
-    struct pool *pool;
+    struct crew crew;
     bool again; /* differences were told already */
 
     pthread_mutex_t lock; /* of all below, and of the callback and the result */
     uint64_t gone;        /* objects that were deleted here between listing and copying */
-    struct err failure;
 };
 
 struct job {
@@ -69,7 +68,7 @@ struct roots {
 
 static void replicate_clear(struct replicate *run)
 {
-    pool_free(run->pool);
+    crew_close(&run->crew);
     spillmap_free(run->there);
     pthread_mutex_destroy(&run->lock);
 }
@@ -144,14 +143,6 @@ static bool is_missing(struct replicate *run, const char *name, uint64_t size)
 
 /* ---- copying ----------------------------------------------------------------------------- */
 
-static bool has_failed(struct replicate *run)
-{
-    pthread_mutex_lock(&run->lock);
-    bool failed = run->failure.code != ERR_NONE;
-    pthread_mutex_unlock(&run->lock);
-    return failed || progress_cancelled(run->options->progress);
-}
-
 static void count(struct replicate *run, const struct job *job)
 {
     pthread_mutex_lock(&run->lock);
@@ -171,13 +162,10 @@ static void count_cold(struct replicate *run, const struct job *job)
     pthread_mutex_unlock(&run->lock);
 }
 
-static void note_failure(struct replicate *run, int result, const struct err *err)
+static void count_gone(struct replicate *run)
 {
     pthread_mutex_lock(&run->lock);
-    if (result == -ERR_NOT_FOUND)
-        run->gone++;
-    else if (run->failure.code == ERR_NONE)
-        run->failure = *err;
+    run->gone++;
     pthread_mutex_unlock(&run->lock);
 }
 
@@ -188,7 +176,7 @@ static void copy_one(void *argument)
     struct err err;
     int r = 0;
 
-    if (!has_failed(run)) {
+    if (!crew_ended(&run->crew)) {
         if (!run->options->dry_run)
             r = replicate_object(run->options, job->class, job->name, job->size, &err);
         if (r == 0)
@@ -197,8 +185,10 @@ static void copy_one(void *argument)
             tell(run, job->name, &err);
         else if (r == -ERR_COLD)
             count_cold(run, job);
-        else if (r != -ERR_NOT_FOUND || job->class->kind != ARCHIVE_WAL)
-            note_failure(run, r, &err);
+        else if (r != -ERR_NOT_FOUND)
+            crew_fail(&run->crew, &err);
+        else if (job->class->kind != ARCHIVE_WAL)
+            count_gone(run);
     }
     free(job);
 }
@@ -219,8 +209,8 @@ static int submit(struct replicate *run, const struct replica_class *class, cons
     }
     if (run->options->progress)
         atomic_fetch_add(&run->options->progress->bytes_total, size);
-    pool_submit(run->pool, copy_one, job);
-    return has_failed(run) ? err_set(err, ERR_CANCELLED, "interrupted") : 0;
+    crew_submit(&run->crew, copy_one, job);
+    return crew_ended(&run->crew) ? err_set(err, ERR_CANCELLED, "interrupted") : 0;
 }
 
 static int submit_listed(void *context, const char *rest, uint64_t size, struct err *err)
@@ -228,19 +218,6 @@ static int submit_listed(void *context, const char *rest, uint64_t size, struct 
     const struct listing *listing = context;
 
     return submit(listing->run, listing->class, rest, size, err);
-}
-
-/* All that was submitted is durable, or it ends here. */
-static int settle(struct replicate *run, int result, struct err *err)
-{
-    pool_wait_idle(run->pool);
-    if (run->failure.code != ERR_NONE) {
-        *err = run->failure;
-        return -(int)err->code;
-    }
-    if (result == 0 && progress_cancelled(run->options->progress))
-        return err_set(err, ERR_CANCELLED, "interrupted");
-    return result;
 }
 
 static int copy_classes(struct replicate *run, const struct replica_class *classes, size_t count,
@@ -251,7 +228,7 @@ static int copy_classes(struct replicate *run, const struct replica_class *class
     for (size_t i = 0; r == 0 && i < count; i++) {
         struct listing listing = {run, &classes[i]};
         r = store_list(run->options->repo->store, classes[i].prefix, submit_listed, &listing, err);
-        r = settle(run, r, err);
+        r = crew_settle(&run->crew, r, err);
     }
     return r;
 }
@@ -348,7 +325,7 @@ static int copy_roots(struct replicate *run, const struct roots *roots, struct e
 
     for (size_t i = 0; r == 0 && i < roots->names.count; i++)
         r = submit(run, &snapshots, roots->names.at[i], roots->sizes[i], err);
-    return settle(run, r, err);
+    return crew_settle(&run->crew, r, err);
 }
 
 /* A snapshot is there when all of it is. */
@@ -377,7 +354,7 @@ static int copy_all(struct replicate *run, struct err *err)
     if (r == 0 && there == 0)
         r = submit(run, &header, "", HEADER_SIZE, err);
     if (r == 0)
-        r = settle(run, r, err);
+        r = crew_settle(&run->crew, r, err);
     if (r == 0)
         r = copy_content(run, err);
     if (r == 0)
@@ -394,8 +371,6 @@ int replicate_run(const struct replicate_options *options, struct replicate_resu
     pthread_mutex_init(&run.lock, NULL);
     if (options->progress)
         atomic_store(&options->progress->phase, "copying");
-    run.pool = pool_new(COPIERS, WAITING);
-    if (!run.pool)
-        return err_set(err, ERR_NOMEM, "no memory, or no threads, to copy objects");
-    return copy_all(&run, err);
+    int r = crew_open(&run.crew, COPIERS, WAITING, options->progress, "to copy objects", err);
+    return r < 0 ? r : copy_all(&run, err);
 }
