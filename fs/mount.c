@@ -243,7 +243,6 @@ static int loop(struct mount *mount, struct err *err)
     if (failed == 0) {
         (void)fuse_session_loop_mt(mount->session, config);
         atomic_store(&mount->ending.cancelled, 1);
-        atomic_store(&mount->stop, true);
         push_stop(mount->push);
         end_thread(mount, watch);
         end_thread(mount, push);

@@ -236,9 +236,8 @@ struct mount {
     int ready_fd;             /* told when the mount answers; -1: nobody waits */
     struct counters counters;
     atomic_ullong damaged[1024]; /* nodes whose damage was logged */
-    atomic_uint device; /* the minor number of the mount: its connection's name; 0: not known */
-    atomic_bool stop;
-    struct progress ending; /* cancelled: nobody waits for the repository any more */
+    atomic_uint device;     /* the minor number of the mount: its connection's name; 0: not known */
+    struct progress ending; /* cancelled: the watch ends, and nobody waits for the repository */
 };
 
 /* ---- mount_attrs.c ----------------------------------------------------------------------- */
@@ -332,7 +331,7 @@ void push_stop(struct push *push);
 int watch_refresh(struct mount *mount, bool notify, struct err *err);
 /* The same before anything is mounted, from what the catalog has where that is enough. */
 int watch_begin(struct mount *mount, struct err *err);
-/* Runs until mount->stop. */
+/* Runs until mount->ending is cancelled. */
 void *watch_run(void *mount);
 
 /* ---- mount_daemon.c ---------------------------------------------------------------------- */

@@ -282,7 +282,7 @@ void *watch_run(void *context)
         log_error("%s does not answer", mount->directory);
         (void)kill(getpid(), SIGTERM);
     }
-    while (!atomic_load(&mount->stop)) {
+    while (!progress_cancelled(&mount->ending)) {
         if (sigtimedwait(&signals, NULL, &tick) == SIGUSR2)
             log_counters(mount);
         else
