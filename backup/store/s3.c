@@ -11,21 +11,8 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { PAGES_MAX = 1000000, KEY_SIZE = 2048 };
-
 static const char default_region[] = "us-east-1";
 
-/* A listing under way: where the names that are wanted begin in a key. */
-struct listing {
-    const char *prefix;
-    char whole[KEY_SIZE];
-    size_t skip;
-    store_list_fn *each;
-    void *context;
-};
-
-static int list(struct store *store, const char *prefix, store_list_fn *each, void *context,
-                struct err *err);
 static int remove_object(struct store *store, const char *name, struct err *err);
 static int room(struct store *store, uint64_t *out_free, struct err *err);
 static void close_store(struct store *store);
@@ -34,7 +21,7 @@ static void rest(struct store *store);
 
 static const struct store_ops ops = {
     .close = close_store,
-    .list = list,
+    .list = s3_list,
     .open = s3_open_object,
     .read = s3_read,
     .close_object = s3_close_object,
@@ -150,96 +137,6 @@ int s3_store_open(const char *location, const struct s3_options *options, struct
     return 0;
 }
 
-/* Objects that are not ours are passed over: somebody else may use the bucket as well. */
-static int give(void *context, const char *key, uint64_t size, struct err *err)
-{
-    const struct listing *listing = context;
-    const char *rest = key + listing->skip;
-    char name[STORE_NAME_MAX + 1];
-
-    if (strncmp(key, listing->whole, listing->skip) != 0 ||
-        snprintf(name, sizeof(name), "%s%s", listing->prefix, rest) >= (int)sizeof(name) ||
-        !store_is_name(name))
-        return 0;
-    return listing->each(listing->context, rest, size, err);
-}
-
-static int make_query(const char *token, const char *prefix, struct buf *out, struct err *err)
-{
-    static const char begin[] = "continuation-token=";
-    static const char middle[] = "encoding-type=url&list-type=2&prefix=";
-    int r = 0;
-
-    out->size = 0;
-    if (token[0]) {
-        r = buf_append(out, begin, sizeof(begin) - 1, err);
-        if (r == 0)
-            r = s3_escape(out, token, err);
-        if (r == 0)
-            r = buf_append(out, "&", 1, err);
-    }
-    if (r == 0)
-        r = buf_append(out, middle, sizeof(middle) - 1, err);
-    if (r == 0)
-        r = s3_escape(out, prefix, err);
-    return r < 0 ? r : buf_append(out, "", 1, err);
-}
-
-static int list_page(struct s3 *s3, const char *prefix, s3_page_fn *take, void *context,
-                     struct s3_page *page, struct err *err)
-{
-    CLEANUP(buf_clear) struct buf query = {.limit = S3_URL_SIZE};
-    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
-    char before[S3_TEXT_MAX];
-    int r = make_query(page->token, prefix, &query, err);
-
-    if (r < 0)
-        return r;
-    const struct s3_call call = {.method = "GET", .query = (const char *)query.data};
-    strcpy(before, page->token);
-    r = s3_call(s3, &call, &response, err);
-    if (r < 0)
-        return r;
-    r = take(context, &response, page, err);
-    if (r == 0 && page->truncated && strcmp(before, page->token) == 0)
-        r = err_set(err, ERR_REMOTE, "the server's listing does not go on");
-    return r;
-}
-
-int s3_list_pages(struct s3 *s3, const char *prefix, s3_page_fn *take, void *context,
-                  struct err *err)
-{
-    struct s3_page page = {.truncated = true};
-    int r = 0;
-
-    for (size_t pages = 0; r == 0 && page.truncated; pages++)
-        r = pages < PAGES_MAX ? list_page(s3, prefix, take, context, &page, err)
-                              : err_set(err, ERR_REMOTE, "the server's listing has no end");
-    return r;
-}
-
-static int take_page(void *context, const struct http_response *response, struct s3_page *page,
-                     struct err *err)
-{
-    return s3_xml_list(&response->body, give, context, page, err);
-}
-
-static int list(struct store *store, const char *prefix, store_list_fn *each, void *context,
-                struct err *err)
-{
-    struct s3 *s3 = (struct s3 *)store;
-    struct listing listing = {.prefix = prefix, .each = each, .context = context};
-
-    (void)snprintf(listing.whole, sizeof(listing.whole), "%s%s", s3->prefix, prefix);
-    listing.skip = strlen(listing.whole);
-    if (s3->store.retention_ns > 0) {
-        int r = s3_list_kept(s3, prefix, give, &listing, err);
-        if (r != -ERR_DENIED) /* who may not see versions sees the rest */
-            return r;
-    }
-    return s3_list_pages(s3, listing.whole, take_page, &listing, err);
-}
-
 static int remove_object(struct store *store, const char *name, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
@@ -251,9 +148,11 @@ static int remove_object(struct store *store, const char *name, struct err *err)
     /* Who does not lock, and only takes his claims away, need not ask. */
     if (s3->store.retention_ns > 0 || !s3_is_passing(name))
         r = s3_has_lock(s3, &by_versions, err);
-    if (r < 0)
-        return r;
-    return by_versions ? s3_remove_versions(s3, name, err) : s3_call(s3, &call, &response, err);
+    if (r == 0 && by_versions)
+        r = s3_remove_versions(s3, name, err);
+    /* Who may only write takes his own claims away as far as he can. */
+    bool hides = r == -ERR_DENIED && by_versions && strncmp(name, "claims/", 7) == 0;
+    return hides || (r == 0 && !by_versions) ? s3_call(s3, &call, &response, err) : r;
 }
 
 static int room(struct store *store, uint64_t *out_free, struct err *err)

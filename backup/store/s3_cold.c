@@ -37,8 +37,7 @@ const char *s3_class_header(const struct s3 *s3, const char *name, const struct 
 /* ---- listing ----------------------------------------------------------------------------- */
 
 struct listing {
-    size_t skip;
-    char whole[HEADER_SIZE];
+    struct s3_below below;
     int64_t now_ns; /* by the server, else by this machine */
     cold_list_fn *each;
     void *context;
@@ -47,30 +46,29 @@ struct listing {
 static int give(void *context, const struct s3_object_info *object, struct err *err)
 {
     const struct listing *listing = context;
-    struct cold_listed listed = {
-        .size = object->size, .class = object->class, .age_ns = -1, .name = object->key};
+    struct cold_listed listed = {.size = object->size,
+                                 .class = object->class,
+                                 .age_ns = -1,
+                                 .name = s3_below_name(&listing->below, object->key)};
     int64_t when;
     struct err ignored;
 
-    if (strncmp(object->key, listing->whole, listing->skip) != 0)
-        return 0;
-    listed.name += listing->skip;
-    if (!store_is_name(listed.name))
+    if (!listed.name)
         return 0;
     if (clock_parse_time(object->when, &when, &ignored) == 0)
         listed.age_ns = listing->now_ns > when ? listing->now_ns - when : 0;
     return listing->each(listing->context, &listed, err);
 }
 
-static int take_page(void *context, const struct http_response *response, struct s3_page *page,
-                     struct err *err)
+static int take(void *context, const struct http_response *response, struct s3_page *page,
+                struct err *err)
 {
     struct listing *listing = context;
     struct clock *clock = clock_system();
 
     if (!s3_date(response, "date", &listing->now_ns))
         listing->now_ns = clock->now_ns(clock);
-    return s3_xml_classes(&response->body, give, listing, page, err);
+    return s3_xml_list(&response->body, give, listing, page, err);
 }
 
 static int list(struct store *store, const char *prefix, cold_list_fn *each, void *context,
@@ -78,10 +76,10 @@ static int list(struct store *store, const char *prefix, cold_list_fn *each, voi
 {
     struct s3 *s3 = (struct s3 *)store;
     struct listing listing = {.each = each, .context = context};
+    const struct s3_paging paging = {s3_list_query, take, &listing};
 
-    (void)snprintf(listing.whole, sizeof(listing.whole), "%s%s", s3->prefix, prefix);
-    listing.skip = strlen(listing.whole);
-    return s3_list_pages(s3, listing.whole, take_page, &listing, err);
+    s3_below_init(&listing.below, s3, prefix);
+    return s3_list_pages(s3, listing.below.whole, &paging, err);
 }
 
 /* ---- one object -------------------------------------------------------------------------- */

@@ -153,15 +153,13 @@ struct claims {
     bool own_seen, other_seen;
 };
 
-static int note_claim(void *context, const char *key, const char *id, const char *when,
-                      struct err *err)
+static int note_claim(void *context, const struct s3_object_info *object, struct err *err)
 {
     struct claims *claims = context;
-    const char *last = strrchr(key, '/');
+    const char *last = strrchr(object->key, '/');
     int64_t ns;
-    int r = clock_parse_time(when, &ns, err);
+    int r = clock_parse_time(object->when, &ns, err);
 
-    (void)id;
     if (r < 0 || !last)
         return r;
     if (strcmp(last + 1, claims->own) == 0) {
@@ -174,24 +172,19 @@ static int note_claim(void *context, const char *key, const char *id, const char
     return 0;
 }
 
+static int take_claims(void *context, const struct http_response *response, struct s3_page *page,
+                       struct err *err)
+{
+    return s3_xml_list(&response->body, note_claim, context, page, err);
+}
+
 static int list_claims(struct s3 *s3, const char *name, struct claims *claims, struct err *err)
 {
-    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
-    CLEANUP(buf_clear) struct buf query = {.limit = S3_URL_SIZE};
-    static const char begin[] = "encoding-type=url&list-type=2&prefix=";
-    char prefix[S3_URL_SIZE / 4];
-    int r = buf_append(&query, begin, sizeof(begin) - 1, err);
+    const struct s3_paging paging = {s3_list_query, take_claims, claims};
+    char whole[S3_KEY_SIZE];
 
-    (void)snprintf(prefix, sizeof(prefix), "%sclaims/%s/", s3->prefix, name);
-    if (r == 0)
-        r = s3_escape(&query, prefix, err);
-    if (r == 0)
-        r = buf_append(&query, "", 1, err);
-    if (r < 0)
-        return r;
-    const struct s3_call call = {.method = "GET", .query = (const char *)query.data};
-    r = s3_call(s3, &call, &response, err);
-    return r < 0 ? r : s3_xml_times(&response.body, note_claim, claims, err);
+    (void)snprintf(whole, sizeof(whole), "%sclaims/%s/", s3->prefix, name);
+    return s3_list_pages(s3, whole, &paging, err);
 }
 
 static void make_claim(uint8_t out[CLAIM_SIZE])

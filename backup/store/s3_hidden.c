@@ -9,8 +9,6 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { KEY_SIZE = 2048 };
-
 void s3_hidden_clear(struct s3 *s3)
 {
     nametable_clear(&s3->hidden);
@@ -114,7 +112,7 @@ struct group {
     struct s3 *s3;
     store_list_fn *each; /* gets whole keys */
     void *context;
-    char key[KEY_SIZE];
+    char key[S3_KEY_SIZE];
     char query[S3_VERSION_QUERY_SIZE]; /* of the oldest version so far */
     uint64_t newest_size, size;
     size_t entries;

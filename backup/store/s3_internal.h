@@ -1,11 +1,11 @@
 /*
  * s3_internal — what the files of s3 share.
  *
- * s3.c opens, lists and removes; s3_request.c sends and judges; s3_location.c makes addresses;
- * s3_region.c pins to regions; s3_read.c reads; s3_put.c writes, s3_parts.c what is large;
- * s3_create.c sees to it that nothing is overwritten; s3_retention.c that nothing is removed;
- * s3_versions.c knows versions, s3_hidden.c which of them counts; s3_cold.c knows of storage
- * classes.
+ * s3.c opens and removes; s3_list.c lists; s3_request.c sends and judges; s3_location.c makes
+ * addresses; s3_region.c pins to regions; s3_read.c reads; s3_put.c writes, s3_parts.c what is
+ * large; s3_create.c sees to it that nothing is overwritten; s3_retention.c that nothing is
+ * removed; s3_versions.c knows versions, s3_hidden.c which of them counts; s3_cold.c knows of
+ * storage classes.
  */
 #pragma once
 
@@ -20,6 +20,7 @@
 #include "backup/store/s3_xml.h"
 #include "backup/store/store.h"
 
+struct buf;
 struct err;
 struct cold_ops;
 struct pool;
@@ -29,6 +30,7 @@ struct s3_page;
 
 enum {
     S3_URL_SIZE = 8192,
+    S3_KEY_SIZE = 2048,
     S3_RANGE_STEP = 64 * 1024, /* reads are rounded out to this */
     S3_PART_SIZE = 8 * 1024 * 1024,
     S3_UPLOADERS = 4,
@@ -110,12 +112,32 @@ int s3_check_region(struct s3 *s3, const struct s3_options *options, struct err 
 /* Appends `text`, escaped as in a query. */
 int s3_escape(struct buf *out, const char *text, struct err *err);
 
-/* Each page of the listing of keys that begin with `prefix`: `take` reads it, and says in *page how
- * it goes on. */
-typedef int s3_page_fn(void *context, const struct http_response *response, struct s3_page *page,
-                       struct err *err);
-int s3_list_pages(struct s3 *s3, const char *prefix, s3_page_fn *take, void *context,
+/* How each page of a listing is asked for, and read: `take` says in *page how it goes on. */
+struct s3_paging {
+    int (*query)(const struct s3_page *page, const char *whole, struct buf *out, struct err *err);
+    int (*take)(void *context, const struct http_response *response, struct s3_page *page,
+                struct err *err);
+    void *context;
+};
+/* All pages of the keys that begin with `whole`. */
+int s3_list_pages(struct s3 *s3, const char *whole, const struct s3_paging *paging,
                   struct err *err);
+/* The `query` of ListObjectsV2; and what it is made of. */
+int s3_list_query(const struct s3_page *page, const char *whole, struct buf *out, struct err *err);
+int s3_append_query(struct buf *out, const char *name, const char *value, struct err *err);
+
+/* What lies below a prefix of the repository. */
+struct s3_below {
+    const char *prefix;
+    size_t skip;             /* to the end of that in a key */
+    char whole[S3_KEY_SIZE]; /* with the repository's own */
+};
+void s3_below_init(struct s3_below *below, const struct s3 *s3, const char *prefix);
+/* A key's name behind the prefix; NULL: it is not ours, since somebody else may use the bucket as
+ * well. */
+const char *s3_below_name(const struct s3_below *below, const char *key);
+int s3_list(struct store *store, const char *prefix, store_list_fn *each, void *context,
+            struct err *err);
 /* "Sun, 06 Nov 1994 08:49:37 GMT" of such a header. */
 bool s3_date(const struct http_response *response, const char *header, int64_t *out_ns);
 

@@ -98,7 +98,7 @@ static void tidy(struct s3 *s3)
         return;
     const struct s3_call call = {.method = "GET", .query = (const char *)query.data};
     if (s3_call(s3, &call, &response, &ignored) == 0)
-        (void)s3_xml_times(&response.body, abort_dead, s3, &ignored);
+        (void)s3_xml_uploads(&response.body, abort_dead, s3, &ignored);
 }
 
 int s3_upload_begin(struct s3 *s3, const char *name, const struct s3_label *label,

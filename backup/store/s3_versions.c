@@ -9,66 +9,47 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { PAGES_MAX = 1000000, KEY_SIZE = 2048, BATCH = 256, ROUNDS_MAX = 1000 };
+enum { BATCH = 256, ROUNDS_MAX = 1000 };
 
 /* ---- listing ----------------------------------------------------------------------------- */
 
-static int append(struct buf *out, const char *name, const char *value, struct err *err)
-{
-    int r = buf_append(out, name, strlen(name), err);
-
-    return r < 0 ? r : s3_escape(out, value, err);
-}
-
 /* Sorted, as signatures want it. */
-static int make_query(const struct s3_page *page, const char *prefix, struct buf *out,
+static int make_query(const struct s3_page *page, const char *whole, struct buf *out,
                       struct err *err)
 {
-    int r = append(out, "encoding-type=", "url", err);
+    int r = s3_append_query(out, "encoding-type=", "url", err);
 
     if (r == 0 && page->token[0])
-        r = append(out, "&key-marker=", page->token, err);
+        r = s3_append_query(out, "&key-marker=", page->token, err);
     if (r == 0)
-        r = append(out, "&prefix=", prefix, err);
+        r = s3_append_query(out, "&prefix=", whole, err);
     if (r == 0 && page->version[0])
-        r = append(out, "&version-id-marker=", page->version, err);
-    if (r == 0)
-        r = append(out, "&versions=", "", err);
-    return r < 0 ? r : buf_append(out, "", 1, err);
+        r = s3_append_query(out, "&version-id-marker=", page->version, err);
+    return r < 0 ? r : s3_append_query(out, "&versions=", "", err);
 }
 
-static int list_page(struct s3 *s3, const char *prefix, s3_version_fn *each, void *context,
-                     struct s3_page *page, struct err *err)
-{
-    CLEANUP(buf_clear) struct buf query = {.limit = S3_URL_SIZE};
-    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
-    struct s3_page before = *page;
-    int r = make_query(page, prefix, &query, err);
+struct versions {
+    s3_version_fn *each;
+    void *context;
+};
 
-    if (r < 0)
-        return r;
-    const struct s3_call call = {.method = "GET", .query = (const char *)query.data};
-    r = s3_call(s3, &call, &response, err);
-    if (r == 0)
-        r = s3_xml_versions(&response.body, each, context, page, err);
-    if (r == 0 && page->truncated && strcmp(before.token, page->token) == 0 &&
-        strcmp(before.version, page->version) == 0)
-        r = err_set(err, ERR_REMOTE, "the server's listing does not go on");
-    return r;
+static int take_page(void *context, const struct http_response *response, struct s3_page *page,
+                     struct err *err)
+{
+    const struct versions *versions = context;
+
+    return s3_xml_versions(&response->body, versions->each, versions->context, page, err);
 }
 
 int s3_list_versions(struct s3 *s3, const char *prefix, s3_version_fn *each, void *context,
                      struct err *err)
 {
-    struct s3_page page = {.truncated = true};
-    char whole[KEY_SIZE];
-    int r = 0;
+    struct versions versions = {each, context};
+    const struct s3_paging paging = {make_query, take_page, &versions};
+    char whole[S3_KEY_SIZE];
 
     (void)snprintf(whole, sizeof(whole), "%s%s", s3->prefix, prefix);
-    for (size_t pages = 0; r == 0 && page.truncated; pages++)
-        r = pages < PAGES_MAX ? list_page(s3, whole, each, context, &page, err)
-                              : err_set(err, ERR_REMOTE, "the server's listing has no end");
-    return r;
+    return s3_list_pages(s3, whole, &paging, err);
 }
 
 /* ---- those of one object ----------------------------------------------------------------- */
@@ -86,7 +67,7 @@ int s3_version_query(const char *version, char out[S3_VERSION_QUERY_SIZE], struc
 
 /* Queries of versions of one key, the newest first. */
 struct found {
-    char key[KEY_SIZE];
+    char key[S3_KEY_SIZE];
     bool also_markers;
     size_t most, count;
     char (*queries)[S3_VERSION_QUERY_SIZE]; /* when `most` is 1: the last one met */
@@ -129,7 +110,7 @@ int s3_first_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_
 struct longest {
     struct s3 *s3;
     const char *name;
-    char key[KEY_SIZE];
+    char key[S3_KEY_SIZE];
     int64_t until_ns;
 };
 
@@ -208,14 +189,6 @@ static int remove_batch(struct s3 *s3, const char *name, size_t *out_count, stru
     return r;
 }
 
-static int hide(struct s3 *s3, const char *name, struct err *err)
-{
-    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
-    const struct s3_call call = {.method = "DELETE", .name = name};
-
-    return s3_call(s3, &call, &response, err);
-}
-
 int s3_remove_versions(struct s3 *s3, const char *name, struct err *err)
 {
     size_t count = BATCH;
@@ -223,8 +196,5 @@ int s3_remove_versions(struct s3 *s3, const char *name, struct err *err)
 
     for (unsigned i = 0; r == 0 && count == BATCH && i < ROUNDS_MAX; i++)
         r = remove_batch(s3, name, &count, err);
-    /* Who may only write takes his own claims away as far as he can. */
-    if (r == -ERR_DENIED && strncmp(name, "claims/", 7) == 0)
-        r = hide(s3, name, err);
     return r;
 }

@@ -177,10 +177,9 @@ int s3_xml_text(const struct buf *body, const char *element, char *out, size_t s
 }
 
 struct entries {
-    store_list_fn *each;
-    s3_time_fn *each_time;
+    s3_object_fn *each;
+    s3_upload_fn *each_upload;
     s3_version_fn *each_version;
-    s3_class_fn *each_class;
     void *context;
     struct s3_page *page;
     bool is_list, has_key, has_size, is_latest;
@@ -243,7 +242,7 @@ static int take_field(struct entries *entries, const char *name, const char *tex
 }
 
 /* A server without classes says nothing, or "STANDARD". */
-static int give_class(struct entries *entries, struct err *err)
+static int end_of_contents(struct entries *entries, struct err *err)
 {
     const struct s3_object_info object = {
         .key = entries->key,
@@ -251,21 +250,14 @@ static int give_class(struct entries *entries, struct err *err)
         .when = entries->when,
         .size = entries->size,
     };
-    int r = entries->each_class(entries->context, &object, err);
-
-    entries->class[0] = entries->when[0] = '\0';
-    return r;
-}
-
-static int end_of_contents(struct entries *entries, struct err *err)
-{
     bool whole = entries->has_key && entries->has_size;
+    int r =
+        whole ? entries->each(entries->context, &object, err)
+              : err_set(err, ERR_REMOTE, "the server's listing has an object without name or size");
 
     entries->has_key = entries->has_size = false;
-    if (!whole)
-        return err_set(err, ERR_REMOTE, "the server's listing has an object without name or size");
-    return entries->each_class ? give_class(entries, err)
-                               : entries->each(entries->context, entries->key, entries->size, err);
+    entries->class[0] = entries->when[0] = '\0';
+    return r;
 }
 
 static int end_of_list(void *context, const char *name, const char *text, unsigned depth,
@@ -286,12 +278,12 @@ static int end_of_list(void *context, const char *name, const char *text, unsign
     return 0;
 }
 
-static int read_list(const struct buf *body, struct entries *entries, struct err *err)
+static int read_list(const struct buf *body, end_fn *end, struct entries *entries, struct err *err)
 {
     struct s3_page *out = entries->page;
 
     *out = (struct s3_page){0};
-    int r = read_document(body, end_of_list, entries, err);
+    int r = read_document(body, end, entries, err);
     if (r == 0 && !entries->is_list)
         r = err_set(err, ERR_REMOTE, "the server's answer is no listing");
     if (r == 0 && out->truncated && out->token[0] == '\0')
@@ -299,39 +291,31 @@ static int read_list(const struct buf *body, struct entries *entries, struct err
     return r;
 }
 
-int s3_xml_list(const struct buf *body, store_list_fn *each, void *context, struct s3_page *out,
+int s3_xml_list(const struct buf *body, s3_object_fn *each, void *context, struct s3_page *out,
                 struct err *err)
 {
     struct entries entries = {.each = each, .context = context, .page = out};
 
-    return read_list(body, &entries, err);
+    return read_list(body, end_of_list, &entries, err);
 }
 
-int s3_xml_classes(const struct buf *body, s3_class_fn *each, void *context, struct s3_page *out,
-                   struct err *err)
-{
-    struct entries entries = {.each_class = each, .context = context, .page = out};
-
-    return read_list(body, &entries, err);
-}
-
-static int end_of_timed(void *context, const char *name, const char *text, unsigned depth,
-                        struct err *err)
+static int end_of_upload(void *context, const char *name, const char *text, unsigned depth,
+                         struct err *err)
 {
     struct entries *entries = context;
 
     if (depth == 3)
         return take_field(entries, name, text, err);
-    if (depth != 2 || (strcmp(name, "Upload") != 0 && strcmp(name, "Contents") != 0))
+    if (depth != 2 || strcmp(name, "Upload") != 0)
         return 0;
-    return entries->each_time(entries->context, entries->key, entries->id, entries->when, err);
+    return entries->each_upload(entries->context, entries->key, entries->id, entries->when, err);
 }
 
-int s3_xml_times(const struct buf *body, s3_time_fn *each, void *context, struct err *err)
+int s3_xml_uploads(const struct buf *body, s3_upload_fn *each, void *context, struct err *err)
 {
-    struct entries entries = {.each_time = each, .context = context};
+    struct entries entries = {.each_upload = each, .context = context};
 
-    return read_document(body, end_of_timed, &entries, err);
+    return read_document(body, end_of_upload, &entries, err);
 }
 
 static int end_of_version(struct entries *entries, bool is_marker, struct err *err)
@@ -380,11 +364,5 @@ int s3_xml_versions(const struct buf *body, s3_version_fn *each, void *context, 
 {
     struct entries entries = {.each_version = each, .context = context, .page = out};
 
-    *out = (struct s3_page){0};
-    int r = read_document(body, end_of_versions, &entries, err);
-    if (r == 0 && !entries.is_list)
-        r = err_set(err, ERR_REMOTE, "the server's answer is no listing of versions");
-    if (r == 0 && out->truncated && out->token[0] == '\0')
-        r = err_set(err, ERR_REMOTE, "the server's listing goes on, and does not say where");
-    return r;
+    return read_list(body, end_of_versions, &entries, err);
 }

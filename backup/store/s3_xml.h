@@ -49,18 +49,17 @@ struct s3_version {
 };
 typedef int s3_version_fn(void *context, const struct s3_version *version, struct err *err);
 
-/* An object, or an upload and its id, and when it was made or begun (RFC 3339); all are good within
- * the call. */
-typedef int s3_time_fn(void *context, const char *key, const char *id, const char *when,
-                       struct err *err);
+/* An upload, its id, and when it was begun (RFC 3339); all are good within the call. */
+typedef int s3_upload_fn(void *context, const char *key, const char *id, const char *when,
+                         struct err *err);
 
-/* An object, its storage class (never empty) and when it was written; all are good within the call.
- */
+/* An object, its storage class (never empty) and when it was written (RFC 3339; empty: not told);
+ * all are good within the call. */
 struct s3_object_info {
     const char *key, *class, *when;
     uint64_t size;
 };
-typedef int s3_class_fn(void *context, const struct s3_object_info *object, struct err *err);
+typedef int s3_object_fn(void *context, const struct s3_object_info *object, struct err *err);
 
 void s3_xml_error(const struct buf *body, struct s3_error *out);
 /* The text of the first element of this name, at any depth; 1: there is one.  s3_xml_text(): there
@@ -70,13 +69,10 @@ int s3_xml_find(const struct buf *body, const char *element, char *out, size_t s
 int s3_xml_text(const struct buf *body, const char *element, char *out, size_t size,
                 struct err *err);
 /* ListObjectsV2; `each` gets whole keys. */
-int s3_xml_list(const struct buf *body, store_list_fn *each, void *context, struct s3_page *out,
+int s3_xml_list(const struct buf *body, s3_object_fn *each, void *context, struct s3_page *out,
                 struct err *err);
 /* ListObjectVersions: by key, and of a key the newest first. */
 int s3_xml_versions(const struct buf *body, s3_version_fn *each, void *context, struct s3_page *out,
                     struct err *err);
-/* ListObjectsV2 with the storage classes. */
-int s3_xml_classes(const struct buf *body, s3_class_fn *each, void *context, struct s3_page *out,
-                   struct err *err);
-/* ListMultipartUploads; and ListObjectsV2 for the times, with empty ids. */
-int s3_xml_times(const struct buf *body, s3_time_fn *each, void *context, struct err *err);
+/* ListMultipartUploads. */
+int s3_xml_uploads(const struct buf *body, s3_upload_fn *each, void *context, struct err *err);
