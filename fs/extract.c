@@ -172,7 +172,8 @@ static void set_phase(struct extract *x, const char *phase)
 
 static bool went_well(struct extract *x)
 {
-    return x->result.failed == 0 && x->result.damaged == 0 && !extract_stopped(x);
+    return x->result.failed == 0 && x->result.damaged == 0 && x->result.unread == 0 &&
+           !extract_stopped(x);
 }
 
 static int delete_all(struct extract *x, int target, struct err *err)
@@ -239,6 +240,7 @@ static int run(struct extract *x, struct err *err)
 static int conclude(struct extract *x, int r, struct err *err)
 {
     unsigned long long failed = x->result.failed, damaged = x->result.damaged;
+    unsigned long long unread = x->result.unread;
 
     if (progress_cancelled(x->options->progress))
         return err_set(err, ERR_CANCELLED, "interrupted; the same command goes on from here");
@@ -247,10 +249,19 @@ static int conclude(struct extract *x, int r, struct err *err)
     if (atomic_load(&x->stop) == -ERR_COLD)
         return err_set(err, ERR_COLD,
                        "what is to be restored is in cold storage, and the rest was not tried");
+    if (atomic_load(&x->stop) == -ERR_REMOTE)
+        return err_set(err, ERR_REMOTE,
+                       "the storage could not be reached, and the rest was not tried%s: %.150s",
+                       damaged > 0 ? "; something before is damaged" : "", x->away.text);
     if (damaged > 0)
         return err_set(err, ERR_CORRUPT,
-                       "%llu could not be read from the repository, %llu could not be written",
-                       damaged, failed);
+                       "%llu are damaged in the repository, %llu were not given by it, %llu could "
+                       "not be written",
+                       damaged, unread, failed);
+    if (unread > 0)
+        return err_set(err, ERR_REMOTE,
+                       "%llu were not given by the storage, %llu could not be written", unread,
+                       failed);
     if (failed > 0)
         return err_set(err, ERR_SYSTEM, "%llu could not be restored%s", failed,
                        atomic_load(&x->stop) ? ", and the rest was not tried" : "");

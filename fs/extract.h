@@ -10,7 +10,8 @@
  * Ownership: borrows blocks and roots.
  * Threads:   called by one; runs its own workers.
  * Errors:    target errors (cannot write …) are gathered: each reported through `trouble`, the rest
- * goes on, and the result says so; damage in the repository likewise (ERR_CORRUPT in the end).  A
+ * goes on, and the result says so; damage in the repository likewise (ERR_CORRUPT in the end), and
+ * what the repository refuses to give.  Once it is away, the rest is not tried (ERR_REMOTE).  A
  * wrong target directory fails at once.
  */
 #pragma once
@@ -69,6 +70,7 @@ struct extract_result {
     uint64_t unchanged;                         /* were there already */
     uint64_t deleted, kept;
     uint64_t failed, damaged;
+    uint64_t unread; /* not had from the repository, which says nothing about what it has */
     uint64_t room_needed, room_free; /* dry run */
     uint64_t verified;
 };

@@ -127,6 +127,7 @@ struct extract {
     pthread_mutex_t talk; /* one callback at a time */
     pthread_mutex_t lock; /* guards what follows */
     struct extract_result result;
+    struct err away; /* stop is -ERR_REMOTE: why */
     bool said[REMARKS];
 };
 

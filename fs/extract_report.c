@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backup/archive/blocks.h"
+#include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/path.h"
 #include "backup/base/progress.h"
@@ -45,23 +47,62 @@ static bool ends_all(const struct err *err)
     return err->cause == ENOSPC || err->cause == EDQUOT || err->cause == EROFS;
 }
 
+/* Whether an error on the way from the repository says nothing about what is stored there. */
+static bool is_withheld(const struct err *err)
+{
+    return err->code == ERR_COLD || err->code == ERR_REMOTE || err->code == ERR_DENIED ||
+           err->code == ERR_NOMEM || (err->code == ERR_SYSTEM && err->cause != EIO);
+}
+
+static uint64_t *counter_of(struct extract *x, enum side side, const struct err *err)
+{
+    if (err->code == ERR_CORRUPT || (side == SIDE_REPOSITORY && !is_withheld(err)))
+        return &x->result.damaged;
+    return side == SIDE_REPOSITORY || err->code == ERR_REMOTE ? &x->result.unread
+                                                              : &x->result.failed;
+}
+
+/* That one object gets no answer may be that object's fault, and the others are to be had still. */
+static bool is_away(struct extract *x)
+{
+    uint8_t id[REPO_ID_SIZE];
+    struct err ignored;
+
+    return !extract_stopped(x) && repo_probe(blocks_repo(x->blocks)->store, id, &ignored) < 0;
+}
+
+/* Some failures are those of all that is left, too. */
+static void end_early(struct extract *x, bool damage, const struct err *err)
+{
+    bool away = err->code == ERR_REMOTE && is_away(x);
+    int none = 0;
+
+    if (away) {
+        pthread_mutex_lock(&x->lock);
+        x->away = *err;
+        pthread_mutex_unlock(&x->lock);
+    }
+    if (away || err->code == ERR_COLD)
+        atomic_compare_exchange_strong(&x->stop, &none, -(int)err->code);
+    else if (!damage && ends_all(err))
+        atomic_compare_exchange_strong(&x->stop, &none, -ERR_SYSTEM);
+}
+
 void extract_trouble(struct extract *x, const struct dir *dir, const char *name, size_t size,
                      enum side side, const struct err *err)
 {
     CLEANUP(buf_clear) struct buf path = {.limit = EXTRACT_PATH_MAX};
-    bool damage = err->code != ERR_COLD && (side == SIDE_REPOSITORY || err->code == ERR_CORRUPT);
-    int none = 0;
+    uint64_t *counter = counter_of(x, side, err);
     struct err other;
 
     if (err->code == ERR_CANCELLED)
         return;
-    extract_add(x, damage ? &x->result.damaged : &x->result.failed, 1);
-    if (x->pass == PASS_COUNT && !x->options->dry_run)
+    extract_add(x, counter, 1);
+    bool again = x->pass == PASS_COUNT && !x->options->dry_run;
+    if (!again || err->code == ERR_REMOTE)
+        end_early(x, counter == &x->result.damaged, err);
+    if (again)
         return; /* what is only counted will be met again */
-    if (err->code == ERR_COLD)
-        atomic_compare_exchange_strong(&x->stop, &none, -ERR_COLD);
-    if (!damage && ends_all(err))
-        atomic_compare_exchange_strong(&x->stop, &none, -ERR_SYSTEM);
     if (x->options->progress)
         atomic_fetch_add(&x->options->progress->errors, 1);
     if (!x->options->trouble)

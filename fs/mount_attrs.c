@@ -149,6 +149,14 @@ static uint64_t hash_text(const char *text)
     return hash;
 }
 
+/* What is to be said before the reason, so that nobody takes for damage what is none. */
+static const char *kind_of(const struct err *err)
+{
+    if (err->code == ERR_REMOTE)
+        return "the storage could not be reached, read it again later: ";
+    return err->code == ERR_DENIED ? "the storage refused to give it: " : "";
+}
+
 int mount_errno(struct mount *mount, uint64_t id, const struct err *err)
 {
     char path[1024];
@@ -157,7 +165,7 @@ int mount_errno(struct mount *mount, uint64_t id, const struct err *err)
         return ENOMEM;
     if (is_news(mount, err->code == ERR_COLD ? hash_text(err->text) : id)) {
         layout_path(mount, id, path, sizeof(path));
-        log_error("%s/…/%s: %s", mount->directory, path, err->text);
+        log_error("%s/…/%s: %s%s", mount->directory, path, kind_of(err), err->text);
     }
     return EIO;
 }

@@ -85,6 +85,7 @@ static void add_results(struct extract_result *sum, const struct extract_result 
     sum->kept += part->kept;
     sum->failed += part->failed;
     sum->damaged += part->damaged;
+    sum->unread += part->unread;
     sum->room_needed += part->room_needed;
     sum->room_free = part->room_free;
 }

@@ -188,7 +188,8 @@ static void print_json(const struct recovery *recovery)
         {"others", result->others},       {"bytes", result->bytes},
         {"unchanged", result->unchanged}, {"deleted", result->deleted},
         {"kept", result->kept},           {"failed", result->failed},
-        {"damaged", result->damaged},     {"verified", result->verified},
+        {"damaged", result->damaged},     {"unread", result->unread},
+        {"verified", result->verified},
     };
 
     json_object_object_add(object, "target",
@@ -327,9 +328,9 @@ static int work(struct recovery *recovery, struct err *err)
     r = extract_run(recovery->session.blocks, &recovery->selection, &recovery->how,
                     &recovery->result, err);
     meter_stop();
-    if (r == 0 || recovery->result.failed || recovery->result.damaged)
+    if (r == 0 || recovery->result.failed || recovery->result.damaged || recovery->result.unread)
         print_summary(recovery, clock_monotonic_ns() - started);
-    if (r == -ERR_CANCELLED)
+    if (r == -ERR_CANCELLED || r == -ERR_REMOTE)
         app_hint(recovery->app, "run it again: it goes on where it stopped");
     return r;
 }

@@ -371,6 +371,21 @@ static void verify_clear(struct verify *verify)
     pthread_mutex_destroy(&verify->lock);
 }
 
+/* Damage that was found stays found, whatever came afterwards. */
+static int conclude(const struct verify_result *found, int r, struct err *err)
+{
+    char why[160] = "";
+
+    if (r == -ERR_CANCELLED || (found->damaged_archives == 0 && found->hurt_paths == 0))
+        return r;
+    if (r < 0)
+        (void)snprintf(why, sizeof(why), "; not all was looked at: %.120s", err->text);
+    return err_set(err, ERR_CORRUPT,
+                   "damage found: objects: %" PRIu64 "; paths hurt: %" PRIu64
+                   " (in snapshots: %" PRIu64 ")%s",
+                   found->damaged_archives, found->hurt_paths, found->hurt_snapshots, why);
+}
+
 int verify_run(struct blocks *blocks, const struct verify_options *options,
                struct verify_result *out, struct err *err)
 {
@@ -389,12 +404,5 @@ int verify_run(struct blocks *blocks, const struct verify_options *options,
         r = spillmap_new(io_scratch(), &verify.bad_blocks, err);
     if (r == 0)
         r = check(&verify, &snapshots, err);
-    if (r < 0)
-        return r;
-    if (out->damaged_archives == 0 && out->hurt_paths == 0)
-        return 0;
-    return err_set(err, ERR_CORRUPT,
-                   "damage found: objects: %" PRIu64 "; paths hurt: %" PRIu64
-                   " (in snapshots: %" PRIu64 ")",
-                   out->damaged_archives, out->hurt_paths, out->hurt_snapshots);
+    return conclude(out, r, err);
 }

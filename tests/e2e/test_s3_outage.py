@@ -104,6 +104,91 @@ def test_a_server_that_dies_under_a_mount_is_an_error_and_no_zeros(proxied, work
         same(source, mount.tree("latest", source), holes=False)
 
 
+def test_a_server_that_dies_under_a_mount_is_not_told_as_damage(proxied, work):
+    y, proxy = proxied
+    source = work / "source"
+    source.mkdir()
+    (source / "noise").write_bytes(os.urandom(24 << 20))
+    y.backup(source)
+    with y.mount("--cache", "16M") as mount:
+        with open(mount.tree("latest", source) / "noise", "rb") as f:
+            assert len(f.read(4096)) == 4096
+            proxy.down = True
+            f.seek(20 << 20)
+            with pytest.raises(OSError):
+                f.read(4096)
+        up(proxy)
+    log = (y.work / (mount.path.name + ".log")).read_text()
+    assert "could not be reached" in log and "noise" in log and "damage" not in log, log
+
+
+@pytest.fixture
+def two_archives(proxied, work):
+    """A snapshot that lies in two archives of data; the program, the proxy, the source, the names of both archives."""
+    y, proxy = proxied
+    source = work / "source"
+    source.mkdir()
+    archives = []
+    for name in ("first", "second"):
+        for i in range(3):
+            (source / f"{name}{i}").write_bytes(os.urandom(1 << 20))
+        seen = len(proxy.requests)
+        y.backup(source)
+        archives += {path.split("?")[0] for method, path, _ in proxy.requests[seen:]
+                     if method == "PUT" and "/data/" in path}
+    assert len(archives) == 2
+    return y, proxy, source, archives
+
+
+def test_a_server_that_dies_during_a_restore_is_not_told_as_damage_and_it_goes_on_later(two_archives):
+    y, proxy, source, archives = two_archives
+
+    def look(number):
+        method, path, _ = proxy.requests[number]
+        proxy.down = proxy.down or path.startswith(archives[1])
+
+    proxy.before = look
+    target = y.fresh("target")
+    result = y.run("restore", "latest", "--target", target, rc=1)
+    assert "could not be reached" in result.errors and "goes on where it stopped" in result.errors, repr(result)
+    assert "damage" not in result.errors, repr(result)
+    up(proxy)
+    same(source, y.restored(source, "latest", target=target))
+
+
+@pytest.mark.parametrize("answer", ["403 Forbidden", "500 Internal Server Error"])
+def test_an_archive_that_the_server_does_not_give_is_no_damage_and_the_rest_is_restored(two_archives, answer):
+    y, proxy, source, archives = two_archives
+    code = "AccessDenied" if "403" in answer else "InternalError"
+    proxy.deny = lambda method, path: method == "GET" and path.startswith(archives[0]) and (answer, code)
+    target = y.fresh("target")
+    result = y.run("restore", "latest", "--target", target, rc=1)
+    assert "damage" not in result.errors and code in result.errors, repr(result)
+    there = {path.name for path in target.rglob("*[0-9]") if path.is_file()}
+    assert {f"second{i}" for i in range(3)} <= there and not any(name.startswith("first") for name in there), there
+    result = y.run("verify", "--data", rc=1)
+    assert "damage" not in result.errors, repr(result)
+    proxy.deny = None
+    same(source, y.restored(source, "latest", target=target))
+
+
+def test_damage_that_was_found_is_told_though_the_server_died_afterwards(two_archives):
+    y, proxy, _, archives = two_archives
+    proxy.deny = lambda method, path: method == "GET" and path.startswith(archives[0]) and ("404 Not Found", "NoSuchKey")
+
+    def look(_):  # the tables are read, and now the content
+        asked = [path for _, path, _ in proxy.requests[first:] if path.startswith(archives[1])]
+        proxy.down = proxy.down or len(asked) > 1
+
+    first = len(proxy.requests)
+    proxy.before = look
+    result = y.run("verify", "--data", rc=4)
+    assert "damage found" in result.errors and "not all was looked at" in result.errors, repr(result)
+    up(proxy)
+    proxy.deny = None
+    y.verify()
+
+
 def test_hosts_share_a_bucket_while_one_prunes(s3_yester, work):
     """Two hosts back up, each by its own catalog, and a third one forgets and prunes."""
     def back_up(host):
