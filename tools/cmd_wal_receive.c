@@ -9,6 +9,7 @@
 #include "backup/base/err.h"
 #include "backup/base/io.h"
 #include "backup/base/lsn.h"
+#include "backup/base/progress.h"
 #include "backup/job/walreceive.h"
 #include "backup/source/pgstream.h"
 #include "catalog/catalog.h"
@@ -155,6 +156,7 @@ static int run_receive(struct app *app, struct err *err)
     CLEANUP(session_close) struct session session = {0};
     CLEANUP(closep) int signals = -1;
     struct receiver receiver = {app, &session};
+    struct progress progress = {0};
     CLEANUP(database_clear) struct database database = {0};
     const char *slot = app_text(app, "slot") ? app_text(app, "slot") : "yester";
     struct walreceive_settings settings = {
@@ -164,6 +166,7 @@ static int run_receive(struct app *app, struct err *err)
         .level = (int)config_number(&app->config, SET_BACKUP_COMPRESSION),
         .unlimited = app_flag(app, "unlimited-slot"),
         .dry_run = app_flag(app, "dry-run"),
+        .progress = &progress,
         .report = on_report,
         .stored_end = stored_end,
         .context = &receiver,
@@ -174,9 +177,11 @@ static int run_receive(struct app *app, struct err *err)
                        slot);
     int r = database_make(&app->config, &database, err);
     if (r == 0)
+        r = session_open(app, SESSION_CATALOG, &session, err);
+    if (r == 0) /* before, a signal ends it as it would anybody */
         r = open_signals(&signals, err);
     if (r == 0)
-        r = session_open(app, SESSION_CATALOG, &session, err);
+        session_follow(&session, &progress);
     settings.repo = session.repo;
     settings.stop_fd = signals;
     if (r == 0)
@@ -196,7 +201,9 @@ const struct command command_wal_receive = {
     .details = "Streams the log from the server (POSTGRES_HOST, …; the role needs REPLICATION) "
                "into the repository:\nwhole segments, and what is open at most a second behind.  "
                "Confirms to the server only what is\ndurable.  When the server or the repository "
-               "fails it says so and tries again; SIGTERM makes\nall durable and ends it.  "
+               "fails it says so and tries again; SIGTERM makes\nall durable and ends it; while "
+               "the store is away it ends all the same (status 130), and the "
+               "server\nkeeps what was not confirmed.  "
                "docs/postgres.md has a systemd unit.\n",
     .options = receive_options,
     .run = run_receive,

@@ -1,12 +1,17 @@
 #include "backup/job/walreceive.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/base/io.h"
+#include "backup/base/progress.h"
 #include "backup/job/walreceive_internal.h"
 #include "backup/job/walsink.h"
 
@@ -14,6 +19,7 @@ enum {
     BACKOFF_FIRST = 1,
     BACKOFF_MAX = 60, /* seconds */
     BUSY_TRIES = 4,   /* the slot of a receiver that was killed is free after a moment */
+    END_MS = 1000,    /* so long the store may take for the last bytes */
     ENDED = 1,
 };
 
@@ -27,9 +33,9 @@ void receive_report(const struct receive *receive, struct walreceive_report repo
 }
 
 /* Whether somebody wants it to end; waits for that so long. */
-static bool wants_end(const struct walreceive_settings *settings, int milliseconds)
+static bool wants_end(int fd, int milliseconds)
 {
-    struct pollfd stop = {settings->stop_fd, POLLIN, 0};
+    struct pollfd stop = {fd, POLLIN, 0};
 
     return poll(&stop, 1, milliseconds) > 0;
 }
@@ -83,7 +89,7 @@ static int step(struct stream *stream, bool *out_timeline_end, struct err *err)
         r = take(stream, &message, err);
     if (r < 0)
         return r;
-    bool ends = message.event == PGSTREAM_TIMELINE_END || wants_end(settings, 0);
+    bool ends = message.event == PGSTREAM_TIMELINE_END || wants_end(settings->stop_fd, 0);
     *out_timeline_end = message.event == PGSTREAM_TIMELINE_END;
     r = flush_if_due(stream, ends, err);
     if (r < 0)
@@ -197,7 +203,15 @@ static bool is_hopeless(const struct receive *receive, int r, unsigned failures)
     return !receive->streamed || r == -ERR_USAGE || r == -ERR_EXISTS || r == -ERR_WRONG_KEY;
 }
 
-int walreceive_run(const struct walreceive_settings *settings, struct err *err)
+static void report_end(const struct receive *receive)
+{
+    if (!receive->settings->dry_run)
+        receive_report(receive, (struct walreceive_report){.event = WALRECEIVE_ENDED,
+                                                           .timeline = receive->place.timeline,
+                                                           .lsn = receive->place.lsn});
+}
+
+static int run(const struct walreceive_settings *settings, struct err *err)
 {
     struct receive receive = {.settings = settings};
     unsigned backoff = BACKOFF_FIRST, failures = 0;
@@ -208,6 +222,8 @@ int walreceive_run(const struct walreceive_settings *settings, struct err *err)
         r = attempt(&receive, err);
         if (r >= 0)
             continue;
+        if (r == -ERR_CANCELLED)
+            break;
         if (receive.place.lsn > before) {
             backoff = BACKOFF_FIRST;
             failures = 0;
@@ -216,13 +232,48 @@ int walreceive_run(const struct walreceive_settings *settings, struct err *err)
             return r;
         receive_report(&receive, (struct walreceive_report){
                                      .event = WALRECEIVE_FAILED, .seconds = backoff, .err = err});
-        if (wants_end(settings, (int)backoff * 1000))
+        if (wants_end(settings->stop_fd, (int)backoff * 1000))
             break;
         backoff = 2 * backoff < BACKOFF_MAX ? 2 * backoff : BACKOFF_MAX;
     }
-    if (!settings->dry_run)
-        receive_report(&receive, (struct walreceive_report){.event = WALRECEIVE_ENDED,
-                                                            .timeline = receive.place.timeline,
-                                                            .lsn = receive.place.lsn});
-    return 0;
+    report_end(&receive);
+    if (r != -ERR_CANCELLED)
+        return 0;
+    return err_set(err, ERR_CANCELLED,
+                   "interrupted; what came last is not stored, and the server keeps it");
+}
+
+/* ---- its end ---- */
+
+struct watch {
+    const struct walreceive_settings *settings;
+    int over_fd; /* readable: it has ended */
+};
+
+static void *watch_end(void *argument)
+{
+    const struct watch *watch = argument;
+    struct pollfd either[] = {{watch->over_fd, POLLIN, 0}, {watch->settings->stop_fd, POLLIN, 0}};
+
+    while (poll(either, 2, -1) < 0)
+        ;
+    if (!wants_end(watch->over_fd, either[0].revents ? 0 : END_MS))
+        atomic_store(&watch->settings->progress->cancelled, 1);
+    return NULL;
+}
+
+int walreceive_run(const struct walreceive_settings *settings, struct err *err)
+{
+    CLEANUP(closep) int over = eventfd(0, EFD_CLOEXEC);
+    struct watch watch = {settings, over};
+    pthread_t thread;
+
+    if (over < 0)
+        return err_sys(err, "eventfd");
+    if (pthread_create(&thread, NULL, watch_end, &watch) != 0)
+        return err_set(err, ERR_NOMEM, "no thread to watch for the end");
+    int r = run(settings, err);
+    (void)eventfd_write(over, 1);
+    pthread_join(thread, NULL);
+    return r;
 }

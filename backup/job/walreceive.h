@@ -5,9 +5,11 @@
  * What is confirmed is durable: the server may drop it.  Nothing but the position is carried from
  * one connection to the next, and that is found out anew from the repository.
  *
- * Threads: one.
+ * Threads: one, and another that sees to it that the end does not wait for a store that is away.
  * Errors:  before anything was received, whatever fails ends it; later only what trying again
  *          cannot mend (another server, another log under the same name, the wrong key).
+ *          ERR_CANCELLED: it was to end, and what came last could not be made durable; the server
+ *          has it still.
  */
 #pragma once
 
@@ -16,6 +18,7 @@
 
 struct err;
 struct pg_server;
+struct progress;
 struct repo;
 
 enum walreceive_event {
@@ -51,7 +54,9 @@ struct walreceive_settings {
     int level;
     bool unlimited; /* make a slot also where the server limits none */
     bool dry_run;   /* only find out where it would begin */
-    int stop_fd;    /* readable: end, with all that came made durable */
+    int stop_fd;    /* readable: end, with all that came made durable, if that takes no longer than
+                       a second */
+    struct progress *progress; /* whom the store follows (store_follow()): cancelled after that */
     void (*report)(void *context, const struct walreceive_report *report);
     /* Where the repository's log of this server ends, on its newest timeline up to `timeline`. */
     int (*stored_end)(void *context, uint64_t system, uint32_t timeline,

@@ -1,4 +1,5 @@
 """PostgreSQL's log: stored by push and by a receiver, given back, judged by the server's own files and programs."""
+import contextlib
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import sys
 import time
 
 import pytest
+from chaosproxy import ChaosProxy
 from conftest import NOBODY, ROOT, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "harness"))
@@ -20,13 +22,19 @@ pytestmark = [pytest.mark.skipif(pgserver.bindir() is None, reason="needs a Post
 USER = NOBODY if os.geteuid() == 0 else None
 
 
+@contextlib.contextmanager
+def running(y):
+    """A running server, which the program knows."""
+    with pgserver.Server(y.work / "pg", user=USER) as s:
+        s.init().start()
+        y.env.update(POSTGRES_HOST=str(s.directory), POSTGRES_PORT=str(s.port), POSTGRES_USER="postgres")
+        yield s
+
+
 @pytest.fixture
 def server(user_yester):
     """A running server whose files, and whose commands, are those of the user that has the repository."""
-    with pgserver.Server(user_yester.work / "pg", user=USER) as s:
-        s.init().start()
-        y = user_yester
-        y.env.update(POSTGRES_HOST=str(s.directory), POSTGRES_PORT=str(s.port), POSTGRES_USER="postgres")
+    with running(user_yester) as s:
         yield s
 
 
@@ -216,6 +224,36 @@ def test_the_receiver_stores_what_it_confirms_and_ends_with_all_of_it(user_yeste
     assert_stored(y, server, end)
     tails = list((y.repo / "tails").iterdir())
     assert 0 < len(tails) < 70
+
+
+@pytest.mark.parametrize("how", ["down", "silent"])
+def test_the_receiver_ends_at_once_while_its_bucket_is_away_and_loses_nothing(s3_yester, how):
+    y = s3_yester
+    if USER:
+        os.chown(y.work, USER, USER)
+    with ChaosProxy(y.s3.address) as proxy, running(y) as server:
+        y.env["AWS_ENDPOINT_URL"] = proxy.endpoint
+        with Receiver(y) as receiver:
+            receiver.said("receiving timeline 1")
+            server.sql("CREATE TABLE t AS SELECT 1 AS n")
+            durable = number(server.lsn())
+            wait_for(lambda: confirmed(server) >= durable, "the first commit to be durable")
+            asked = len(proxy.requests)
+            setattr(proxy, how, True)
+            server.sql("INSERT INTO t SELECT 2")
+            wait_for(lambda: len(proxy.requests) > asked, "the receiver to store it")
+            began = time.monotonic()
+            assert receiver.end() == 130, receiver.text
+            assert time.monotonic() - began < 5, receiver.text
+            assert "all before" in receiver.text
+        setattr(proxy, how, False)
+        assert confirmed(server) >= durable
+        assert_stored(y, server, durable)
+        with Receiver(y) as receiver:
+            end = number(server.lsn())
+            wait_for(lambda: confirmed(server) >= end, "the receiver to catch up")
+            assert receiver.end() == 0
+        assert_stored(y, server, end)
 
 
 def kill_at_random_moments(y, server, kills):
