@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <libpq-fe.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/base/progress.h"
 #include "tests/harness/cmocka.h"
 
 static int server_version; /* 0: nothing is pretended */
@@ -157,6 +159,54 @@ static void a_server_that_does_not_answer_is_told_to_stop_once_and_not_waited_fo
     close(listener);
 }
 
+/* Takes in the connection that comes first, is interrupted, and never says anything. */
+struct silent {
+    struct progress progress;
+    int listener, taken;
+};
+
+static void *take_in_and_interrupt(void *argument)
+{
+    struct silent *silent = argument;
+
+    silent->taken = accept4(silent->listener, NULL, NULL, SOCK_CLOEXEC);
+    atomic_store(&silent->progress.cancelled, 1);
+    return NULL;
+}
+
+static void
+an_interrupt_ends_the_waiting_for_a_server_that_takes_connections_and_says_nothing(void **state)
+{
+    char port[8];
+    struct silent silent = {.listener = listen_somewhere(port)};
+    const struct pg_server server = {
+        .host = "127.0.0.1", .port = port, .user = "nobody", .progress = &silent.progress};
+    struct pg_conn *conn = NULL;
+    pthread_t thread;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, take_in_and_interrupt, &silent), 0);
+    assert_int_equal(pg_connect(&server, NULL, PG_PLAIN, &conn, &err), -ERR_CANCELLED);
+    assert_null(conn);
+    pthread_join(thread, NULL);
+    close(silent.taken);
+    close(silent.listener);
+}
+
+static void who_is_interrupted_already_connects_to_nobody(void **state)
+{
+    struct progress progress = {.cancelled = 1};
+    const struct pg_server server = {
+        .host = "/nonexistent", .port = "1", .user = "nobody", .progress = &progress};
+    struct pg_conn *conn = NULL;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(pg_connect(&server, NULL, PG_PLAIN, &conn, &err), -ERR_CANCELLED);
+    assert_null(conn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +216,9 @@ int main(void)
         cmocka_unit_test(where_no_server_is_it_is_said),
         cmocka_unit_test(empty_variables_count_as_not_set),
         cmocka_unit_test(a_server_that_does_not_answer_is_told_to_stop_once_and_not_waited_for),
+        cmocka_unit_test(
+            an_interrupt_ends_the_waiting_for_a_server_that_takes_connections_and_says_nothing),
+        cmocka_unit_test(who_is_interrupted_already_connects_to_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

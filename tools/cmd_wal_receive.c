@@ -182,6 +182,7 @@ static int run_receive(struct app *app, struct err *err)
         r = open_signals(&signals, err);
     if (r == 0)
         session_follow(&session, &progress);
+    database.server.progress = &progress;
     settings.repo = session.repo;
     settings.stop_fd = signals;
     if (r == 0)

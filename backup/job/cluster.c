@@ -228,7 +228,9 @@ int cluster_produce(void *context, struct gather *gather, struct err *err)
 {
     CLEANUP(pg_closep) struct pg_conn *conn = NULL;
     struct cluster cluster = {.gather = gather};
+    struct pg_server server = *(const struct pg_server *)context;
 
-    int r = pg_connect(context, NULL, PG_REPLICATION, &conn, err);
+    server.progress = gather_progress(gather);
+    int r = pg_connect(&server, NULL, PG_REPLICATION, &conn, err);
     return r < 0 ? r : back_up(&cluster, conn, err);
 }

@@ -236,6 +236,8 @@ static int run(const struct walreceive_settings *settings, struct err *err)
             break;
         backoff = 2 * backoff < BACKOFF_MAX ? 2 * backoff : BACKOFF_MAX;
     }
+    if (r == -ERR_CANCELLED && !receive.streamed) /* the server never answered */
+        return err_set(err, ERR_CANCELLED, "interrupted");
     report_end(&receive);
     if (r != -ERR_CANCELLED)
         return 0;

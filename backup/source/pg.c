@@ -4,11 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backup/base/aside.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
+#include "backup/base/progress.h"
 #include "backup/source/pg_internal.h"
 
-enum { PARAMETERS_MAX = 16, SINCE_14 = 140000, SINCE_17 = 170000 };
+enum { SINCE_14 = 140000, SINCE_17 = 170000 };
+
+#define WAIT_NS (NS_PER_SECOND / 4)
 
 /* What a dump must not depend on, as pg_dump pins it.  A server's own timeouts would end long
  * reads. */
@@ -93,18 +98,103 @@ static void ignore_notice(void *context, const PGresult *notice)
     (void)notice;
 }
 
-struct parameters {
-    const char *names[PARAMETERS_MAX + 1];
-    const char *values[PARAMETERS_MAX + 1];
-    size_t count;
+enum { PARAMETERS_MAX = 8 };
+
+static const char *const names[PARAMETERS_MAX + 1] = {"host",
+                                                      "port",
+                                                      "user",
+                                                      "password",
+                                                      "dbname",
+                                                      "replication",
+                                                      "fallback_application_name",
+                                                      "client_encoding"};
+
+/*
+ * libpq looks names up, tries one address after the other and waits for answers in a call that does
+ * not end before that (its calls that do, know neither connect_timeout nor how to leave an address
+ * for the next).  Whoever interrupts leaves that to end by itself.
+ */
+struct connecting {
+    struct aside aside;
+    char *values[PARAMETERS_MAX + 1];
+    struct pg_conn *conn; /* NULL: no memory */
 };
 
-static void add(struct parameters *to, const char *name, const char *value)
+static void connect_now(struct aside *aside)
 {
-    if (!value || !*value)
-        return;
-    to->names[to->count] = name;
-    to->values[to->count++] = value;
+    struct connecting *connecting = (struct connecting *)aside;
+    const char *values[PARAMETERS_MAX + 1];
+
+    for (size_t i = 0; i <= PARAMETERS_MAX; i++)
+        values[i] = connecting->values[i]; /* empty, as NULL: not given */
+    connecting->conn = PQconnectdbParams(names, values, 0);
+}
+
+static void connecting_free(struct aside *aside)
+{
+    struct connecting *connecting = (struct connecting *)aside;
+
+    for (size_t i = 0; i < PARAMETERS_MAX; i++) {
+        if (connecting->values[i]) /* one is a password */
+            explicit_bzero(connecting->values[i], strlen(connecting->values[i]));
+        free(connecting->values[i]);
+    }
+    PQfinish(connecting->conn);
+    free(connecting);
+}
+
+static int make_connecting(const char *const values[PARAMETERS_MAX], struct connecting **out,
+                           struct err *err)
+{
+    struct connecting *connecting = calloc(1, sizeof(*connecting));
+    bool complete = connecting != NULL;
+
+    for (size_t i = 0; complete && i < PARAMETERS_MAX; i++)
+        complete = !values[i] || (connecting->values[i] = strdup(values[i])) != NULL;
+    if (complete) {
+        *out = connecting;
+        return 0;
+    }
+    if (connecting)
+        connecting_free(&connecting->aside);
+    return err_set(err, ERR_NOMEM, "no memory for a connection");
+}
+
+/* *out is NULL after an interrupt, and where there is no memory. */
+static int connect_aside(struct connecting *connecting, struct progress *progress,
+                         struct pg_conn **out, struct err *err)
+{
+    bool ended = false;
+    int r = aside_begin(&connecting->aside, connect_now, connecting_free, "to connect", err);
+
+    if (r < 0) {
+        connecting_free(&connecting->aside);
+        return r;
+    }
+    while (!ended && !progress_cancelled(progress))
+        ended = aside_wait(&connecting->aside, WAIT_NS);
+    if (ended)
+        *out = STEAL(connecting->conn);
+    else
+        r = err_set(err, ERR_CANCELLED, "interrupted");
+    aside_leave(&connecting->aside);
+    return r;
+}
+
+static int establish(const char *const values[PARAMETERS_MAX], struct progress *progress,
+                     struct pg_conn **out, struct err *err)
+{
+    struct connecting *connecting = NULL;
+    struct pg_conn *conn = NULL;
+    int r = make_connecting(values, &connecting, err);
+
+    if (r == 0)
+        r = connect_aside(connecting, progress, &conn, err);
+    if (r == 0 && !conn)
+        r = err_set(err, ERR_NOMEM, "no memory for a connection");
+    if (r == 0)
+        *out = conn;
+    return r;
 }
 
 static int check_version(const struct pg_conn *conn, struct err *err)
@@ -137,23 +227,20 @@ static int pin(struct pg_conn *conn, struct err *err)
 int pg_connect(const struct pg_server *server, const char *database, enum pg_mode mode,
                struct pg_conn **out, struct err *err)
 {
-    struct parameters with = {.count = 0};
+    bool replicates = mode == PG_REPLICATION;
+    const char *const values[PARAMETERS_MAX] = {server->host, server->port,
+                                                server->user, server->password,
+                                                database,     replicates ? "true" : NULL,
+                                                "yester",     replicates ? NULL : "UTF8"};
+    CLEANUP(pg_closep) struct pg_conn *conn = NULL;
+    int r = establish(values, server->progress, &conn, err);
 
-    add(&with, "host", server->host);
-    add(&with, "port", server->port);
-    add(&with, "user", server->user);
-    add(&with, "password", server->password);
-    add(&with, "dbname", database);
-    add(&with, "replication", mode == PG_REPLICATION ? "true" : NULL);
-    add(&with, "fallback_application_name", "yester");
-    add(&with, "client_encoding", mode == PG_REPLICATION ? NULL : "UTF8");
-    CLEANUP(pg_closep) struct pg_conn *conn = PQconnectdbParams(with.names, with.values, 0);
-    if (!conn)
-        return err_set(err, ERR_NOMEM, "no memory for a connection");
+    if (r < 0)
+        return r;
     if (PQstatus(conn) != CONNECTION_OK)
         return pg_error(conn, NULL, err);
     (void)PQsetNoticeReceiver(conn, ignore_notice, NULL);
-    int r = check_version(conn, err);
+    r = check_version(conn, err);
     if (r == 0)
         r = pg_watch(conn, server->progress, err);
     if (r == 0 && mode == PG_PLAIN)

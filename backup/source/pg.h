@@ -34,8 +34,9 @@ enum { PG_VERSION_MIN = 130000, PG_VERSION_END = 190000, PG_VERSION_MAJOR = 1000
 
 struct pg_server { /* each NULL or empty: as libpq finds it */
     const char *host, *port, *user, *password;
-    /* What waits for the server asks it whether to stop; NULL: nothing does.  Then what the server
-     * was doing is ended there as well, and the connection is of no use any more. */
+    /* What waits for the server asks it whether to stop, from the first attempt to connect on;
+     * NULL: nothing does.  Then what the server was doing is ended there as well, and the
+     * connection is of no use any more. */
     struct progress *progress;
 };
 
@@ -50,6 +51,8 @@ enum pg_mode { PG_PLAIN, PG_REPLICATION /* physical */ };
  * timeouts. */
 int pg_connect(const struct pg_server *server, const char *database, enum pg_mode mode,
                struct pg_conn **out, struct err *err);
+/* From now on no interrupt ends what it does. */
+void pg_unwatch(struct pg_conn *conn);
 void pg_close(struct pg_conn *conn); /* NULL is allowed */
 void pg_closep(struct pg_conn **conn);
 void pg_clearp(struct pg_result **result);

@@ -1,5 +1,5 @@
-/* pg_internal — shared by pg.c (connections), pg_query.c (statements), pg_copy.c (COPY) and
- * pg_error.c. */
+/* pg_internal — shared by pg.c (connections), pg_query.c (statements), pg_copy.c (COPY), pg_error.c
+ * and pgstream.c. */
 #pragma once
 
 #include "backup/source/pg.h"

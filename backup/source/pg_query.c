@@ -3,11 +3,10 @@
 #include <libpq-events.h>
 #include <libpq-fe.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "backup/base/aside.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
@@ -35,74 +34,32 @@ int pg_watch(struct pg_conn *conn, struct progress *progress, struct err *err)
     return 0;
 }
 
+void pg_unwatch(struct pg_conn *conn)
+{
+    (void)PQsetInstanceData(conn, on_event, NULL);
+}
+
 /* ---- stopping ---------------------------------------------------------------------------- */
 
-/* PQcancel() connects, for as long as the system takes, so a thread of its own does it: whoever of
- * the two is last frees this. */
+/* PQcancel() connects, for as long as the system takes. */
 struct stopping {
+    struct aside aside;
     PGcancel *cancel;
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t ended;
-    bool has_ended, is_left; /* the thread has; nobody waits any more */
 };
 
-static void stopping_free(struct stopping *stopping)
+static void stop(struct aside *aside)
 {
-    PQfreeCancel(stopping->cancel);
-    pthread_cond_destroy(&stopping->ended);
-    pthread_mutex_destroy(&stopping->lock);
-    free(stopping);
-}
-
-static struct stopping *stopping_new(struct pg_conn *conn)
-{
-    struct stopping *stopping = calloc(1, sizeof(*stopping));
-    pthread_condattr_t attributes;
-
-    if (!stopping)
-        return NULL;
-    pthread_mutex_init(&stopping->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&stopping->ended, &attributes);
-    pthread_condattr_destroy(&attributes);
-    stopping->cancel = PQgetCancel(conn);
-    if (stopping->cancel)
-        return stopping;
-    stopping_free(stopping);
-    return NULL;
-}
-
-static void *stop(void *argument)
-{
-    struct stopping *stopping = argument;
     char text[256];
 
-    (void)PQcancel(stopping->cancel, text, sizeof(text));
-    pthread_mutex_lock(&stopping->lock);
-    stopping->has_ended = true;
-    bool is_mine = stopping->is_left;
-    pthread_cond_signal(&stopping->ended);
-    pthread_mutex_unlock(&stopping->lock);
-    if (is_mine)
-        stopping_free(stopping);
-    return NULL;
+    (void)PQcancel(((struct stopping *)aside)->cancel, text, sizeof(text));
 }
 
-static void wait_a_moment(struct stopping *stopping)
+static void stopping_free(struct aside *aside)
 {
-    int64_t end = clock_monotonic_ns() + STOP_MS * (NS_PER_SECOND / 1000);
-    struct timespec until = {.tv_sec = end / NS_PER_SECOND, .tv_nsec = end % NS_PER_SECOND};
-    int failed = 0;
+    struct stopping *stopping = (struct stopping *)aside;
 
-    pthread_mutex_lock(&stopping->lock);
-    while (!stopping->has_ended && failed == 0)
-        failed = pthread_cond_timedwait(&stopping->ended, &stopping->lock, &until);
-    bool is_mine = stopping->has_ended;
-    stopping->is_left = true;
-    pthread_mutex_unlock(&stopping->lock);
-    if (is_mine)
-        stopping_free(stopping);
+    PQfreeCancel(stopping->cancel);
+    free(stopping);
 }
 
 /* Under the address of this one, that a connection was stopped. */
@@ -122,17 +79,19 @@ static bool was_stopped(struct pg_conn *conn)
 
 void pg_stop(struct pg_conn *conn)
 {
-    struct stopping *stopping = was_stopped(conn) ? NULL : stopping_new(conn);
-    pthread_t thread;
+    struct stopping *stopping = was_stopped(conn) ? NULL : calloc(1, sizeof(*stopping));
+    struct err ignored;
 
     if (!stopping)
         return;
-    if (pthread_create(&thread, NULL, stop, stopping) != 0) {
-        stopping_free(stopping);
+    stopping->cancel = PQgetCancel(conn);
+    if (!stopping->cancel ||
+        aside_begin(&stopping->aside, stop, stopping_free, "to stop the server", &ignored) < 0) {
+        stopping_free(&stopping->aside);
         return;
     }
-    pthread_detach(thread);
-    wait_a_moment(stopping);
+    (void)aside_wait(&stopping->aside, STOP_MS * (NS_PER_SECOND / 1000));
+    aside_leave(&stopping->aside);
 }
 
 /* ---- statements -------------------------------------------------------------------------- */

@@ -42,16 +42,19 @@ __attribute__((format(printf, 2, 3))) static void note(const struct pgload_optio
 }
 
 /* From where databases are made and renamed: never the one that it is about.  What an interrupted
- * load began is taken away over it, so no interrupt ends what it does. */
+ * load began is taken away over it, so once it is there no interrupt ends what it does. */
 static int connect_home(const struct pgload_options *options, const char *target,
                         struct pg_conn **out, struct err *err)
 {
+    const struct pg_server *server = &options->server;
     const char *home = strcmp(target, "postgres") == 0 ? "template1" : "postgres";
-    struct pg_server server = options->server;
+    int r = pg_connect(server, home, PG_PLAIN, out, err);
 
-    server.progress = NULL;
-    int r = pg_connect(&server, home, PG_PLAIN, out, err);
-    return r == -ERR_NOT_FOUND ? pg_connect(&server, "template1", PG_PLAIN, out, err) : r;
+    if (r == -ERR_NOT_FOUND)
+        r = pg_connect(server, "template1", PG_PLAIN, out, err);
+    if (r == 0)
+        pg_unwatch(*out);
+    return r;
 }
 
 enum presence { ABSENT, EMPTY, FILLED };

@@ -14,7 +14,7 @@
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/lsn.h"
-#include "backup/source/pg.h"
+#include "backup/source/pg_internal.h"
 #include "backup/source/pgwal.h"
 
 enum {
@@ -236,10 +236,11 @@ int pgstream_start(struct pgstream *stream, const char *slot, uint32_t timeline,
     (void)snprintf(command, sizeof(command),
                    "START_REPLICATION SLOT \"%s\" PHYSICAL %s TIMELINE %" PRIu32, slot, text,
                    timeline);
-    CLEANUP(pg_clearp) struct pg_result *result = PQexec(stream->conn, command);
-    if (PQresultStatus(result) != PGRES_COPY_BOTH)
-        return start_error(stream, result, err);
-    return 0;
+    CLEANUP(pg_clearp) struct pg_result *result = NULL;
+    int r = pg_execute(stream->conn, command, &result, err);
+    if (r == 0 && PQresultStatus(result) != PGRES_COPY_BOTH)
+        r = start_error(stream, result, err);
+    return r;
 }
 
 static int wait_for_bytes(struct pgstream *stream, int64_t deadline_ns, int stop_fd,

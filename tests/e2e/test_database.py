@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -385,6 +386,56 @@ def test_an_interrupt_ends_waiting_for_a_lock(keeper, server):
         holder.communicate(b"ROLLBACK;\n", timeout=30)
     assert keeper.snapshots() == []
     keeper.backup(type="database")
+
+
+@pytest.fixture
+def silent():
+    """A server that takes connections in and says nothing; how many it has taken."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    taken = []
+
+    def take():
+        try:
+            while True:
+                taken.append(listener.accept()[0])
+        except OSError:
+            pass  # it was closed
+
+    threading.Thread(target=take, daemon=True).start()
+    yield {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(listener.getsockname()[1])}, taken
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for connection in taken:
+        connection.close()
+
+
+@pytest.mark.parametrize("how", [(), ("--physical",)])
+def test_an_interrupt_does_not_wait_for_a_server_that_takes_connections_and_says_nothing(yester, silent, how):
+    env, taken = silent
+    process = yester.start("backup", "--type", "database", *how, env=env)
+    wait_for(lambda: taken, "the connection")
+    interrupt(process)
+    assert yester.snapshots() == []
+
+
+def test_an_interrupted_restore_does_not_wait_for_a_server_that_says_nothing(keeper, server, silent):
+    server.sql("CREATE DATABASE shop")
+    keeper.backup(type="database")
+    env, taken = silent
+    process = keeper.start("restore", "latest", "--type", "database", env=env)
+    wait_for(lambda: taken, "the connection")
+    interrupt(process)
+
+
+def test_a_receiver_that_is_told_to_end_does_not_wait_for_a_server_that_says_nothing(yester, silent):
+    env, taken = silent
+    process = yester.start("wal", "receive", env=env)
+    wait_for(lambda: taken, "the connection")
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"stored" not in err, err
+    assert time.monotonic() - started < 3
 
 
 # ---- restore -------------------------------------------------------------------------------------
