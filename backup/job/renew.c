@@ -10,7 +10,6 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/crew.h"
 #include "backup/base/err.h"
-#include "backup/job/references.h"
 #include "backup/store/store.h"
 
 enum { THREADS = 16, WAITING = 16 };
@@ -21,7 +20,7 @@ static const char *const prefixes[] = {"keys/", "index/", "remap/", "holds/", "r
 struct renew {
     const struct renew_options *options;
     struct renew_result *result;
-    struct references marked;
+    struct idtable *marked; /* of their own: the kind of what is under a mark is not known */
     struct crew crew;
     pthread_mutex_t lock; /* guards the result and the callbacks */
 };
@@ -39,7 +38,7 @@ struct listing {
 static void renew_clear(struct renew *run)
 {
     crew_close(&run->crew);
-    references_clear(&run->marked);
+    idtable_free(run->marked);
     pthread_mutex_destroy(&run->lock);
 }
 
@@ -104,12 +103,11 @@ static int note_mark(void *context, const char *name, uint64_t size, struct err 
 {
     struct renew *run = context;
     struct archive_id id;
+    uint32_t ignored;
 
     (void)size;
-    (void)err;
-    if (idtable_parse(name, &id))
-        references_note(&run->marked, idtable_find(run->options->repo->ids, &id));
-    return 0;
+    return idtable_parse(name, &id) ? idtable_number(run->marked, &id, ARCHIVE_DATA, &ignored, err)
+                                    : 0;
 }
 
 /* An archive under a mark is about to go. */
@@ -117,8 +115,7 @@ static bool is_marked(const struct renew *run, const char *name)
 {
     struct archive_id id;
 
-    return idtable_parse(name, &id) &&
-           references_has(&run->marked, idtable_find(run->options->repo->ids, &id));
+    return idtable_parse(name, &id) && idtable_find(run->marked, &id) != NO_ARCHIVE;
 }
 
 static int consider_listed(void *context, const char *name, uint64_t size, struct err *err)
@@ -174,7 +171,8 @@ int renew_run(const struct renew_options *options, struct renew_result *out, str
     *out = (struct renew_result){.until_ns = options->now_ns + store->retention_ns +
                                              store_retention_spare(store)};
     pthread_mutex_init(&run.lock, NULL);
-    if (!references_init(&run.marked))
+    run.marked = idtable_new();
+    if (!run.marked)
         return err_set(err, ERR_NOMEM, "no memory to lock objects");
     int r = crew_open(&run.crew, THREADS, WAITING, NULL, "to lock objects", err);
     return r < 0 ? r : crew_settle(&run.crew, consider_all(&run, err), err);
