@@ -10,7 +10,6 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/crew.h"
 #include "backup/base/err.h"
-#include "backup/job/references.h"
 #include "backup/store/cold.h"
 #include "backup/store/store.h"
 
@@ -19,7 +18,8 @@ enum { MOVES = 8, WAITING = 8 };
 struct cool {
     const struct cool_options *options;
     struct cool_result *result;
-    struct references stay; /* archives that are left where they are */
+    struct idtable *stay; /* archives that are left where they are: a table of their own, since the
+                             kind of what is under a mark is not known */
     struct crew crew;
     pthread_mutex_t lock; /* guards the result and the callback */
 };
@@ -33,25 +33,25 @@ struct job {
 static void cool_clear(struct cool *cool)
 {
     crew_close(&cool->crew);
-    references_clear(&cool->stay);
+    idtable_free(cool->stay);
     pthread_mutex_destroy(&cool->lock);
 }
 
 /* ---- what stays -------------------------------------------------------------------------- */
 
+static int leave(struct cool *cool, const struct archive_id *id, struct err *err)
+{
+    uint32_t ignored;
+
+    return idtable_number(cool->stay, id, ARCHIVE_DATA, &ignored, err);
+}
+
 static int note_mark(void *context, const char *name, uint64_t size, struct err *err)
 {
-    struct cool *cool = context;
     struct archive_id id;
-    uint32_t number;
 
     (void)size;
-    if (!idtable_parse(name, &id))
-        return 0;
-    int r = idtable_number(cool->options->repo->ids, &id, ARCHIVE_DATA, &number, err);
-    if (r == 0)
-        references_note(&cool->stay, number);
-    return r == -ERR_CORRUPT ? 0 : r; /* of another kind */
+    return idtable_parse(name, &id) ? leave(context, &id, err) : 0;
 }
 
 static void free_entries(struct remap_entry **entries)
@@ -68,13 +68,8 @@ static int note_compacted(struct cool *cool, struct err *err)
 
     if (r == 0)
         r = remap_entries(repo, &entries, &count, err);
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        uint32_t number;
-
-        r = idtable_number(repo->ids, &entries[i].new, entries[i].kind, &number, err);
-        if (r == 0)
-            references_note(&cool->stay, number);
-    }
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = leave(cool, &entries[i].new, err);
     return r;
 }
 
@@ -114,15 +109,10 @@ static int consider(void *context, const struct cold_listed *listed, struct err 
 {
     struct cool *cool = context;
     struct archive_id id;
-    uint32_t number;
 
     if (!cold_is_warmer(listed->class, cool->options->class) || cold_may_be_frozen(listed->class) ||
-        listed->age_ns < cool->options->age_ns || !idtable_parse(listed->name, &id))
-        return 0;
-    int r = idtable_number(cool->options->repo->ids, &id, ARCHIVE_DATA, &number, err);
-    if (r < 0)
-        return r == -ERR_CORRUPT ? 0 : r;
-    if (references_has(&cool->stay, number))
+        listed->age_ns < cool->options->age_ns || !idtable_parse(listed->name, &id) ||
+        idtable_find(cool->stay, &id) != NO_ARCHIVE)
         return 0;
     struct job *job = malloc(sizeof(*job));
     if (!job)
@@ -139,7 +129,8 @@ int cool_run(const struct cool_options *options, struct cool_result *out, struct
 
     *out = (struct cool_result){0};
     pthread_mutex_init(&cool.lock, NULL);
-    if (!references_init(&cool.stay))
+    cool.stay = idtable_new();
+    if (!cool.stay)
         return err_set(err, ERR_NOMEM, "no memory to move archives");
     int r = crew_open(&cool.crew, MOVES, WAITING, options->progress, "to move archives", err);
     if (r < 0)
