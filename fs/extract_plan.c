@@ -396,18 +396,22 @@ static int find_base(struct walk *walk, struct dir **out, size_t *out_parent, st
     return job->straight ? 0 : go_down(walk, job->inside, *out_parent, out, err);
 }
 
-/* Where the other type has the directory that the job begins with. */
-static void find_pair(struct walk *walk, struct level *level, const char *path, size_t size)
+/* Where the other type has the directory that the job begins with.  What cannot be looked at is not
+ * taken for nothing: it would be deleted. */
+static int find_pair(struct walk *walk, struct level *level, const char *path, size_t size,
+                     struct err *err)
 {
     const struct root_type *other =
         walk->x->pass == PASS_DELETE ? walk->job->pair : walk->job->winner;
     CLEANUP(held_entry_clear) struct held_entry held = {0};
-    struct err err;
+    int r = other ? tree_resolve(walk->x->blocks, &other->directory, path, size, &held, err)
+                  : -ERR_NOT_FOUND;
 
-    if (!other || tree_resolve(walk->x->blocks, &other->directory, path, size, &held, &err) < 0)
-        return;
+    if (r < 0)
+        return r == -ERR_NOT_FOUND ? 0 : r;
     level->has_pair = held.entry.type == ENTRY_DIRECTORY;
     level->pair = held.entry.directory;
+    return 0;
 }
 
 /* The directory itself is the target, or the whole type: only what is in it counts. */
@@ -427,7 +431,9 @@ static int begin_inside(struct walk *walk, struct level *level, struct err *err)
     if (r < 0)
         return r;
     walk->path.data[walk->path.size] = 0;
-    find_pair(walk, level, walk->job->inside + 1, size - 1);
+    r = find_pair(walk, level, walk->job->inside + 1, size - 1, err);
+    if (r < 0)
+        return r;
     if (walk->job->straight && walk->x->target_made && entry->name_size > 0) {
         attributes_of(entry, &level->dir->attributes);
         level->dir->settle = true;
@@ -461,9 +467,10 @@ static int begin(struct walk *walk, struct level *level, struct err *err)
     if (r < 0)
         return r;
     level->path_size = walk->path.size;
-    find_pair(walk, level, job->inside + 1, parent > 0 ? parent - 1 : 0);
-    visit(walk, level, &entry);
-    return 0;
+    r = find_pair(walk, level, job->inside + 1, parent > 0 ? parent - 1 : 0, err);
+    if (r == 0)
+        visit(walk, level, &entry);
+    return r;
 }
 
 int plan_run(struct extract *x, const struct job *job, struct err *err)

@@ -205,10 +205,9 @@ static void a_dry_run_into_a_new_directory_says_what_room_there_is(void **state)
     test->options.dry_run = false;
 }
 
-static void delete_of_one_type_leaves_what_the_other_one_has(void **state)
+/* A file in config, another one in files, and an extra one where both are to come to. */
+static void take_two_types(struct restoring *test)
 {
-    (void)state;
-    CLEANUP(restoring_clear) struct restoring *test = restoring_make();
     struct minisnap *snap = test->snap;
 
     assert_int_equal(shell(test, "mkdir source/d && echo secret > source/d/.env"), 0);
@@ -224,11 +223,48 @@ static void delete_of_one_type_leaves_what_the_other_one_has(void **state)
     assert_int_equal(shell(test, "mkdir -p target/src/d && echo mine > target/src/d/.env && touch "
                                  "target/src/d/extra"),
                      0);
-    test->options.types = 1 << TYPE_FILES;
     test->options.delete_extra = true;
+}
+
+static void delete_of_one_type_leaves_what_the_other_one_has(void **state)
+{
+    (void)state;
+    CLEANUP(restoring_clear) struct restoring *test = restoring_make();
+
+    take_two_types(test);
+    test->options.types = 1 << TYPE_FILES;
     assert_int_equal(restore_to(test, "target"), 0);
     assert_true(there(test, "target/src/d/.env") && there(test, "target/src/d/file"));
     assert_false(there(test, "target/src/d/extra"));
+}
+
+static void delete_of_a_path_leaves_what_the_other_type_has_there(void **state)
+{
+    (void)state;
+    CLEANUP(restoring_clear) struct restoring *test = restoring_make();
+    const char *const paths[] = {"/src/d"};
+
+    take_two_types(test);
+    test->options.paths = paths;
+    test->options.path_count = 1;
+    assert_int_equal(restore_to(test, "target"), 0);
+    assert_true(there(test, "target/src/d/.env") && there(test, "target/src/d/file"));
+    assert_false(there(test, "target/src/d/extra"));
+}
+
+static void nothing_is_deleted_where_nobody_knows_what_the_other_type_has(void **state)
+{
+    (void)state;
+    CLEANUP(restoring_clear) struct restoring *test = restoring_make();
+    const char *const paths[] = {"/src/d"};
+
+    take_two_types(test);
+    test->snap->roots[0].types[TYPE_CONFIG].directory.place.raw += 3;
+    test->options.paths = paths;
+    test->options.path_count = 1;
+    assert_int_equal(restore_to(test, "target"), -ERR_CORRUPT);
+    assert_true(there(test, "target/src/d/.env") && there(test, "target/src/d/file"));
+    assert_true(there(test, "target/src/d/extra"));
 }
 
 /* On a system whose /lib is a link, a snapshot with a directory /lib must not take the link away.
@@ -415,6 +451,8 @@ int main(void)
         cmocka_unit_test(a_dry_run_says_what_it_would_delete),
         cmocka_unit_test(a_dry_run_into_a_new_directory_says_what_room_there_is),
         cmocka_unit_test(delete_of_one_type_leaves_what_the_other_one_has),
+        cmocka_unit_test(delete_of_a_path_leaves_what_the_other_type_has_there),
+        cmocka_unit_test(nothing_is_deleted_where_nobody_knows_what_the_other_type_has),
         cmocka_unit_test(a_symlink_on_the_way_is_neither_followed_nor_removed),
         cmocka_unit_test(what_is_kept_is_kept_under_another_content_too),
         cmocka_unit_test(xattrs_that_do_not_fit_cost_one_file_only),
