@@ -222,7 +222,7 @@ static int run(const struct walreceive_settings *settings, struct err *err)
         r = attempt(&receive, err);
         if (r >= 0)
             continue;
-        if (r == -ERR_CANCELLED)
+        if (r == -ERR_CANCELLED && progress_cancelled(settings->progress)) /* not by the server */
             break;
         if (receive.place.lsn > before) {
             backoff = BACKOFF_FIRST;

@@ -226,6 +226,15 @@ def test_the_receiver_stores_what_it_confirms_and_ends_with_all_of_it(user_yeste
     assert 0 < len(tails) < 70
 
 
+def test_a_receiver_whose_stream_an_administrator_cancels_goes_on(user_yester, server):
+    with Receiver(user_yester) as receiver:
+        receiver.said("receiving timeline 1")
+        server.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_replication")
+        receiver.said("again in 1 s")
+        wait_for(lambda: receiver.text.count("receiving timeline 1") == 2, "the receiver to go on")
+        assert receiver.end() == 0
+
+
 @pytest.mark.parametrize("how", ["down", "silent"])
 def test_the_receiver_ends_at_once_while_its_bucket_is_away_and_loses_nothing(s3_yester, how):
     y = s3_yester
