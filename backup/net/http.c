@@ -11,6 +11,7 @@
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/net/http_internal.h"
+#include "backup/net/libcurl.h"
 
 enum {
     MOST_CONNECTIONS = 256,
@@ -31,14 +32,6 @@ struct attempt {
     bool has_headers; /* all of them: an empty line came */
 };
 
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static CURLcode curl_came_up;
-
-static void start_curl(void)
-{
-    curl_came_up = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static void free_list(struct curl_slist **list)
 {
     curl_slist_free_all(*list);
@@ -47,10 +40,10 @@ static void free_list(struct curl_slist **list)
 int http_new(const struct http_options *options, struct http **out, struct err *err)
 {
     struct http *http;
+    int r = libcurl_load(err);
 
-    pthread_once(&curl_once, start_curl);
-    if (curl_came_up != CURLE_OK)
-        return err_set(err, ERR_SYSTEM, "libcurl: %s", curl_easy_strerror(curl_came_up));
+    if (r < 0)
+        return r;
     http = calloc(1, sizeof(*http));
     if (!http)
         return err_set(err, ERR_NOMEM, "no memory for a client");

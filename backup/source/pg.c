@@ -9,6 +9,7 @@
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
+#include "backup/source/libpq.h"
 #include "backup/source/pg_internal.h"
 
 enum { SINCE_14 = 140000, SINCE_17 = 170000 };
@@ -233,8 +234,10 @@ int pg_connect(const struct pg_server *server, const char *database, enum pg_mod
                                                 database,     replicates ? "true" : NULL,
                                                 "yester",     replicates ? NULL : "UTF8"};
     CLEANUP(pg_closep) struct pg_conn *conn = NULL;
-    int r = establish(values, server->progress, &conn, err);
+    int r = libpq_load(err);
 
+    if (r == 0)
+        r = establish(values, server->progress, &conn, err);
     if (r < 0)
         return r;
     if (PQstatus(conn) != CONNECTION_OK)

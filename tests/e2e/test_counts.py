@@ -288,3 +288,13 @@ def test_a_restore_reads_each_part_of_the_store_once(yester, many):
         if call:
             (twice.append if call.groups() in seen else seen.add)(call.groups())
     assert seen and not twice, twice
+
+
+def test_what_is_done_with_a_local_repository_loads_no_library_of_the_network_or_of_postgresql(yester, many):
+    yester.backup(many)
+    for args in ("list",), ("status",), ("backup", "--type", "files", many), ("ls", "latest"):
+        log = yester.work / "loaded"
+        yester.run(*args, env={"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(log)})
+        found = {m.group(1) for path in yester.work.glob("loaded.*")
+                 for m in re.finditer(r"calling init: .*/(lib[a-z]+)", path.read_text())}
+        assert "libcrypto" in found and not found & {"libcurl", "libpq", "libssl", "libldap"}, found

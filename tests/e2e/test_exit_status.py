@@ -34,6 +34,21 @@ def test_no_repository_exits_10(work, args):
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("library, args", [("libcurl", ["list", "--repo", "s3://bucket"]),
+                                           ("libpq", ["backup", "--type", "database", "--physical"])],
+                         ids=["libcurl", "libpq"])
+def test_a_library_that_cannot_be_loaded_is_named_with_what_needs_it(yester, library, args):
+    """A file that is none comes before the system's own."""
+    folder = yester.fresh("libraries")
+    for name in "libcurl.so.4", "libcurl-gnutls.so.4", "libpq.so.5":
+        (folder / name).write_bytes(b"none")
+    env = {"LD_LIBRARY_PATH": str(folder), "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+    said = yester.run(*args, rc=1, env=env).errors
+    assert "need a library that cannot be loaded" in said and library in said and "package" in said
+    assert yester.run("list", env=env).err == b""
+
+
+@pytest.mark.quick
 def test_a_wrong_key_exits_12(yester, tree):
     yester.backup(tree)
     other = yester.work / "other"
