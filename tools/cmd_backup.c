@@ -290,7 +290,7 @@ static int bring_along(struct run *run, int status)
     if (app_flag(run->app, "dry-run"))
         return status;
     int64_t since_ns = clock_boot_ns();
-    bool failed = replicas_update(run->app, &run->session, &needs) > 0;
+    bool failed = replicas_update(run->app, &run->session, &needs) < 0;
     /* What a replica has not yet has to stay readable. */
     if (!failed && cooling_run_fed(run->app, run->session.repo, since_ns, &err) < 0) {
         console_say("%s", err.text);

@@ -32,7 +32,10 @@ static int run(struct app *app, struct err *err)
     if (to)
         return replicas_copy(app, &session, NULL, to, NULL, err);
     int64_t since_ns = clock_boot_ns();
-    if (replicas_update(app, &session, NULL) > 0)
+    r = replicas_update(app, &session, NULL);
+    if (r == -ERR_CANCELLED)
+        return err_set(err, ERR_CANCELLED, "interrupted; the next copy goes on");
+    if (r < 0)
         return EXIT_REPLICA;
     return cooling_run_fed(app, session.repo, since_ns, err);
 }

@@ -128,23 +128,22 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     return store ? cooling_run(app, session->repo, store, replica, err) : 0;
 }
 
-unsigned replicas_update(struct app *app, struct session *session, const struct lock_needs *needs)
+int replicas_update(struct app *app, struct session *session, const struct lock_needs *needs)
 {
     const struct config *config = &app->config;
-    unsigned failed = 0;
     struct err err;
+    int result = 0;
 
-    for (size_t i = 0; i < config->replica_count; i++) {
+    for (size_t i = 0; result != -ERR_CANCELLED && i < config->replica_count; i++) {
         const struct config_replica *replica = &config->replicas[i];
+        int r = replicas_copy(app, session, replica, replica->location, needs, &err);
 
-        if (replicas_copy(app, session, replica, replica->location, needs, &err) == 0)
+        if (r == 0)
             continue;
-        failed++;
+        result = r;
         console_say("replica %s: %s", replica->name, err.text);
-        if (err.code == ERR_CANCELLED)
-            break;
     }
-    return failed;
+    return result;
 }
 
 /* ---- comparing --------------------------------------------------------------------------- */

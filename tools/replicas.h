@@ -25,8 +25,9 @@ struct store;
  * more than its catalog.  Damage that was met is ERR_CORRUPT when all else is copied. */
 int replicas_copy(struct app *app, struct session *session, const struct config_replica *replica,
                   const char *location, const struct lock_needs *needs, struct err *err);
-/* All that the settings name.  Failures are told; how many there were. */
-unsigned replicas_update(struct app *app, struct session *session, const struct lock_needs *needs);
+/* All that the settings name.  Failures are told; the result is that of the last one, which an
+ * interrupt makes the last. */
+int replicas_update(struct app *app, struct session *session, const struct lock_needs *needs);
 
 /* What a replica has not: of the snapshots that are there and not forgotten. */
 struct replica_lag {

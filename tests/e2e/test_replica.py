@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import Yester, below, make_tree, same, same_on_mount
+from conftest import Yester, below, make_tree, same, same_on_mount, wait_for
 
 
 @pytest.fixture
@@ -82,6 +82,19 @@ def test_another_repository_is_not_written_into(pair, work):
     assert "another repository" in yester.run("copy", "--to", other, rc=1).errors
     assert objects(other) == before
     assert yester.run("copy", rc=2).errors
+
+
+def test_an_interrupted_copy_to_the_replicas_of_the_settings_says_so_and_the_next_goes_on(pair):
+    yester, source, replica, env = pair
+    (source / "noise").write_bytes(os.urandom(2_000_000))
+    name = yester.backup(source)
+    process = yester.start("copy", "--bwlimit", "100K", env=env)
+    wait_for(lambda: (replica / "repository").exists() or process.poll() is not None, "the copy")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    yester.run("copy", env=env)
+    check(yester, replica, [name], source)
 
 
 def test_each_backup_brings_the_replicas_of_the_settings_up_to_date(pair):
