@@ -79,6 +79,14 @@ static int list(struct store *store, const char *prefix, cold_list_fn *each, voi
     const struct s3_paging paging = {s3_list_query, take, &listing};
 
     s3_below_init(&listing.below, s3, prefix);
+    if (s3->store.retention_ns > 0) {
+        struct clock *clock = clock_system();
+
+        listing.now_ns = clock->now_ns(clock);
+        int r = s3_list_kept(s3, prefix, give, &listing, err);
+        if (r != -ERR_DENIED) /* who may not see versions sees the rest */
+            return r;
+    }
     return s3_list_pages(s3, listing.below.whole, &paging, err);
 }
 
@@ -92,10 +100,12 @@ static void copy_class(const struct http_response *response, char out[COLD_CLASS
 
 /* A class of such a name freezes nothing on servers that only know classes: so one byte is tried.
  */
-static int try_reading(struct s3 *s3, const char *name, enum cold_state *out, struct err *err)
+static int try_reading(struct s3 *s3, const char *name, const char *version, enum cold_state *out,
+                       struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
-    const struct s3_call call = {.method = "GET", .name = name, .headers = {"Range: bytes=0-0"}};
+    const struct s3_call call = {
+        .method = "GET", .name = name, .query = version, .headers = {"Range: bytes=0-0"}};
     int r = s3_call(s3, &call, &response, err);
 
     *out = r == -ERR_COLD ? COLD_FROZEN : COLD_READY;
@@ -107,10 +117,15 @@ static int try_reading(struct s3 *s3, const char *name, enum cold_state *out, st
 static int look(struct store *store, const char *name, struct cold_object *out, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
-    const struct s3_call call = {.method = "HEAD", .name = name};
-    char text[200];
-    int r = s3_call((struct s3 *)store, &call, &response, err);
+    struct s3 *s3 = (struct s3 *)store;
+    char text[200], query[S3_VERSION_QUERY_SIZE];
+    int r = s3_which_version(s3, name, query, err);
 
+    if (r < 0)
+        return r;
+    const char *version = query[0] ? query : NULL;
+    const struct s3_call call = {.method = "HEAD", .name = name, .query = version};
+    r = s3_call(s3, &call, &response, err);
     if (r < 0)
         return r;
     copy_class(&response, out->class);
@@ -118,7 +133,7 @@ static int look(struct store *store, const char *name, struct cold_object *out, 
         out->state = strstr(text, "ongoing-request=\"true\"") ? COLD_THAWING : COLD_THAWED;
     else if (cold_freezes(out->class) ||
              http_header(&response, "x-amz-archive-status", text, sizeof(text)))
-        return try_reading((struct s3 *)store, name, &out->state, err);
+        return try_reading(s3, name, version, &out->state, err);
     else
         out->state = COLD_READY;
     return 0;
@@ -144,12 +159,18 @@ static int thaw(struct store *store, const char *name, const struct cold_object 
                 enum cold_tier tier, unsigned days, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
-    char document[DOCUMENT_SIZE];
-    struct s3_call call = {.method = "POST", .name = name, .query = "restore=", .body = document};
+    struct s3 *s3 = (struct s3 *)store;
+    char document[DOCUMENT_SIZE], version[S3_VERSION_QUERY_SIZE];
+    char query[S3_VERSION_QUERY_SIZE + 16];
+    struct s3_call call = {.method = "POST", .name = name, .query = query, .body = document};
+    int r = s3_which_version(s3, name, version, err);
 
+    if (r < 0)
+        return r;
+    (void)snprintf(query, sizeof(query), "restore=%s%s", version[0] ? "&" : "", version);
     make_request(object, tier, days, document);
     call.body_size = strlen(document);
-    int r = s3_call((struct s3 *)store, &call, &response, err);
+    r = s3_call(s3, &call, &response, err);
     /* 409: it is on its way.  In no cold class any more: it is there. */
     if (response.status == 409 || r == -ERR_COLD)
         return 0;

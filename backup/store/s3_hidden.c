@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/log.h"
 #include "backup/store/s3_internal.h"
@@ -60,11 +61,10 @@ static void note_listed(struct s3 *s3, const char *prefix)
     pthread_mutex_unlock(&s3->lock);
 }
 
-static int ignore(void *context, const char *key, uint64_t size, struct err *err)
+static int ignore(void *context, const struct s3_object_info *object, struct err *err)
 {
     (void)context;
-    (void)key;
-    (void)size;
+    (void)object;
     (void)err;
     return 0;
 }
@@ -110,10 +110,11 @@ int s3_find_hidden(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SI
 /* The key that is being listed, from its newest version to its first. */
 struct group {
     struct s3 *s3;
-    store_list_fn *each; /* gets whole keys */
+    s3_object_fn *each;
     void *context;
     char key[S3_KEY_SIZE];
-    char query[S3_VERSION_QUERY_SIZE]; /* of the oldest version so far */
+    char query[S3_VERSION_QUERY_SIZE]; /* of the oldest version so far; its … */
+    char class[S3_CLASS_SIZE], when[CLOCK_TEXT_SIZE];
     uint64_t newest_size, size;
     size_t entries;
     bool has_version, is_hidden; /* the newest is a marker */
@@ -133,7 +134,9 @@ static int end_group(struct group *group, struct err *err)
         remember(s3, name, group->query);
     if (kept && (group->is_hidden || group->newest_size != group->size))
         warn_once(s3, name);
-    return group->each(group->context, group->key, group->size, err);
+    const struct s3_object_info object = {
+        .key = group->key, .class = group->class, .when = group->when, .size = group->size};
+    return group->each(group->context, &object, err);
 }
 
 static int take(void *context, const struct s3_version *version, struct err *err)
@@ -158,10 +161,12 @@ static int take(void *context, const struct s3_version *version, struct err *err
     group->newest_size = group->has_version ? group->newest_size : version->size;
     group->has_version = true;
     group->size = version->size;
+    (void)snprintf(group->class, sizeof(group->class), "%s", version->class);
+    (void)snprintf(group->when, sizeof(group->when), "%s", version->when);
     return s3_version_query(version->id, group->query, err);
 }
 
-int s3_list_kept(struct s3 *s3, const char *prefix, store_list_fn *each, void *context,
+int s3_list_kept(struct s3 *s3, const char *prefix, s3_object_fn *each, void *context,
                  struct err *err)
 {
     struct group group = {.s3 = s3, .each = each, .context = context};

@@ -214,8 +214,8 @@ int s3_which_version(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_
 /* The same for one that seems not to be there; ERR_NOT_FOUND: it is not. */
 int s3_find_hidden(struct s3 *s3, const char *name, char out[S3_VERSION_QUERY_SIZE],
                    struct err *err);
-/* As store_list(), hidden ones included; `each` gets whole keys. */
-int s3_list_kept(struct s3 *s3, const char *prefix, store_list_fn *each, void *context,
+/* All below a prefix, hidden ones included, each in the version that counts. */
+int s3_list_kept(struct s3 *s3, const char *prefix, s3_object_fn *each, void *context,
                  struct err *err);
 int s3_remove_versions(struct s3 *s3, const char *name, struct err *err);
 

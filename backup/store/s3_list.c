@@ -88,23 +88,18 @@ struct names {
     void *context;
 };
 
-static int give(void *context, const char *key, uint64_t size, struct err *err)
+static int give(void *context, const struct s3_object_info *object, struct err *err)
 {
     const struct names *names = context;
-    const char *rest = s3_below_name(&names->below, key);
+    const char *rest = s3_below_name(&names->below, object->key);
 
-    return rest ? names->each(names->context, rest, size, err) : 0;
-}
-
-static int give_object(void *context, const struct s3_object_info *object, struct err *err)
-{
-    return give(context, object->key, object->size, err);
+    return rest ? names->each(names->context, rest, object->size, err) : 0;
 }
 
 static int take(void *context, const struct http_response *response, struct s3_page *page,
                 struct err *err)
 {
-    return s3_xml_list(&response->body, give_object, context, page, err);
+    return s3_xml_list(&response->body, give, context, page, err);
 }
 
 int s3_list(struct store *store, const char *prefix, store_list_fn *each, void *context,

@@ -242,11 +242,16 @@ static int take_field(struct entries *entries, const char *name, const char *tex
 }
 
 /* A server without classes says nothing, or "STANDARD". */
+static const char *class_of(const struct entries *entries)
+{
+    return entries->class[0] ? entries->class : "STANDARD";
+}
+
 static int end_of_contents(struct entries *entries, struct err *err)
 {
     const struct s3_object_info object = {
         .key = entries->key,
-        .class = entries->class[0] ? entries->class : "STANDARD",
+        .class = class_of(entries),
         .when = entries->when,
         .size = entries->size,
     };
@@ -322,6 +327,8 @@ static int end_of_version(struct entries *entries, bool is_marker, struct err *e
 {
     const struct s3_version version = {.key = entries->key,
                                        .id = entries->id,
+                                       .class = class_of(entries),
+                                       .when = entries->when,
                                        .size = entries->has_size ? entries->size : 0,
                                        .is_latest = entries->is_latest,
                                        .is_marker = is_marker};
@@ -332,7 +339,7 @@ static int end_of_version(struct entries *entries, bool is_marker, struct err *e
                             "or size");
 
     entries->has_key = entries->has_size = entries->is_latest = false;
-    entries->id[0] = '\0';
+    entries->id[0] = entries->class[0] = entries->when[0] = '\0';
     return r;
 }
 

@@ -41,9 +41,10 @@ struct s3_page {
     char version[S3_TEXT_MAX]; /* of versions: … and the version; may be empty */
 };
 
-/* A version of an object, or a mark that hides those before it; good within the call. */
+/* A version of an object (class and time as below), or a mark that hides those before it; good
+ * within the call. */
 struct s3_version {
-    const char *key, *id;
+    const char *key, *id, *class, *when;
     uint64_t size;
     bool is_latest, is_marker;
 };

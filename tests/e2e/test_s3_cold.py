@@ -15,7 +15,7 @@ from conftest import below, same, same_on_mount, wait_for
 from glacier import Glacier
 from pgserver import bindir
 from test_database import make_server, settings  # noqa: F401
-from test_s3_lock import Locked, locking  # noqa: F401
+from test_s3_lock import Locked, hide_all, locking  # noqa: F401
 
 pytestmark = pytest.mark.xdist_group("s3, the slow ones")
 MiB = 1 << 20
@@ -546,3 +546,27 @@ def test_what_is_locked_may_be_put_into_a_class_at_once(work, locking):  # noqa:
     versions = y.versions("data/")
     assert len(versions) == len({n for n, *_ in versions})
     same(source, y.restored(source, name))
+
+
+def test_what_is_locked_frozen_and_then_hidden_by_an_attacker_is_thawed_and_restored(work, locking):  # noqa: F811
+    y = Locked(work, locking)
+    y.lock("1d governance", "storage_class = GLACIER\n")
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.glacier = glacier = Glacier()
+        y.env["AWS_ENDPOINT_URL"] = proxy.endpoint
+        y.init()
+        source = make_source(work)
+        name = y.backup(source)
+        hide_all(y)
+        y.env["XDG_CACHE_HOME"] = str(y.fresh("cache"))
+        target = y.fresh("target")
+        words = ["restore", name, "--target", target]
+        assert amounts(y.run(*words, "--dry-run").errors)[2] == "GLACIER"
+        y.run(*words, rc=1)
+        y.run(*words, "--thaw", rc=11)
+        assert len(glacier.asked) == len({n for n, _, kind in y.versions("data/") if kind == "Version"})
+        assert not list(target.iterdir())
+        glacier.thaw()
+        y.run(*words, "--thaw")
+        same(source, below(target, source))
+        y.run("prune")

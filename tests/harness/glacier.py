@@ -23,6 +23,11 @@ def _header(head, name):
     return found[1].decode() if found else None
 
 
+def _of_version(query):
+    """The query without the version that is asked for: there is one that was put, whatever was laid over it."""
+    return re.sub(r"&?versionId=[^&]*", "", query)
+
+
 def with_length(head, length):
     head = re.sub(rb"(?im)^content-length:.*?\r\n", b"", head)
     return head[:-2] + b"Content-Length: %d\r\n\r\n" % length
@@ -60,6 +65,7 @@ class Glacier:
     def answer(self, method, path, head, body):
         """(status line, body) of what the server is not asked, or None."""
         key, _, query = path.partition("?")
+        query = _of_version(query)
         with self.lock:
             if method == "GET" and not query and self.frozen(key):
                 if _header(head, b"range") != "bytes=0-0":  # that is only a look
