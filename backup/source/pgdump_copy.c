@@ -23,8 +23,14 @@ struct copying {
     struct sink_file *csv_file; /* NULL: not wanted */
     struct pgcsv csv;
     bool source_failed; /* `why` is the server's */
+    bool elsewhere;     /* … only because it is not what its name stands for by now */
     struct err why;
 };
+
+static const char *name_of(const struct dump_table *table)
+{
+    return table->current ? table->current : table->qualified;
+}
 
 static int copy_sql(const struct dump_table *table, struct text *sql, struct err *err)
 {
@@ -33,12 +39,12 @@ static int copy_sql(const struct dump_table *table, struct text *sql, struct err
 
     text_add(sql, "COPY ");
     if ((!ordered && !table->condition[0]) || !table->columns[0]) {
-        text_format(sql, "%s ", table->qualified);
+        text_format(sql, "%s ", name_of(table));
         text_add(sql, table->columns);
     } else {
         text_add(sql, "(SELECT ");
         text_bytes(sql, table->columns + 1, columns - 2); /* without the parentheses */
-        text_format(sql, " FROM ONLY %s ", table->qualified);
+        text_format(sql, " FROM ONLY %s ", name_of(table));
         text_add(sql, table->condition);
         text_format(sql, "%s", ordered ? " ORDER BY " : "");
         text_add(sql, ordered ? table->order : "");
@@ -130,13 +136,15 @@ static int check_same(struct copying *copying)
     CLEANUP(pg_clearp) struct pg_result *rows = NULL;
 
     text_add(&sql, "SELECT coalesce(to_regclass(");
-    text_literal(&sql, table->qualified);
-    text_format(&sql, ")::oid = %s AND pg_relation_filenode(%s) = %s, false)", table->oid,
-                table->oid, table->node);
+    text_literal(&sql, name_of(table));
+    text_format(&sql, ")::oid = %s, false), coalesce(pg_relation_filenode(%s) = %s, false)",
+                table->oid, table->oid, table->node);
     int r = text_end(&sql, &copying->why);
     if (r == 0)
         r = pg_query(copying->conn, text_of(&sql), &rows, &copying->why);
-    if (r == 0 && !pg_is_true(rows, 0, 0))
+    bool by_name = r == 0 && pg_is_true(rows, 0, 0), is_there = r == 0 && pg_is_true(rows, 0, 1);
+    copying->elsewhere = is_there && !by_name;
+    if (r == 0 && !(is_there && by_name))
         r = err_set(&copying->why, ERR_REMOTE, "it was made anew while it was read");
     return r;
 }
@@ -175,7 +183,7 @@ static void set_state(struct copying *copying, enum table_state state)
 }
 
 int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dump_table *table,
-                struct err *err)
+                bool again, struct err *err)
 {
     struct copying copying = {.database = database, .conn = conn, .table = table};
     const struct sink *sink = database->dump->sink;
@@ -195,8 +203,9 @@ int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dum
     set_state(&copying, r == 0 && !copying.source_failed ? TABLE_DONE : TABLE_FAILED);
     if (r < 0 || !copying.source_failed)
         return r;
-    if (pg_is_lost(conn)) {
-        set_state(&copying, TABLE_TO_DO); /* told once for all that could not be read */
+    /* Without a connection it is told once for all that could not be read. */
+    if (pg_is_lost(conn) || (again && copying.elsewhere)) {
+        set_state(&copying, TABLE_TO_DO);
         return 0;
     }
     return pgdump_trouble(database, table->path, &copying.why, err);

@@ -8,7 +8,7 @@
 #include "backup/source/pgname.h"
 
 /* How often a snapshot is tried for, and how often its locks: those cost little. */
-enum { TRIES = 8, LOCK_TRIES = 50, STATEMENT_MAX = 512 };
+enum { TRIES = 8, LOCK_TRIES = 50, COPY_TRIES = 4, STATEMENT_MAX = 512 };
 
 int pgdump_tell(const struct dump *dump, const char *path, const struct err *why, struct err *err)
 {
@@ -143,8 +143,9 @@ static void fail(struct dump_database *database, const struct err *err)
     pthread_mutex_unlock(&database->lock);
 }
 
-/* Whoever waits for an exclusive lock stands between the leader's lock and this one: the leader,
- * which has its lock, copies that table when all others are done. */
+/* Whoever waits for an exclusive lock stands between the leader's lock and this one, or it is
+ * called otherwise by now: the leader, which has its lock, copies that table when all others are
+ * done. */
 static bool lock_table(struct pg_conn *conn, const struct dump_table *table)
 {
     CLEANUP(text_clear) struct text sql = {.buf.limit = STATEMENT_MAX};
@@ -178,7 +179,7 @@ static void *copy_tables(void *argument)
         bool locked = lock_table(conn, table);
         if (!locked)
             put_back(database, table);
-        else if (pgdump_copy(database, conn, table, &err) < 0)
+        else if (pgdump_copy(database, conn, table, true, &err) < 0)
             fail(database, &err);
         if ((!locked || table->state != TABLE_DONE) && !start_over(database, conn))
             break;
@@ -209,18 +210,46 @@ int pgdump_ask(struct dump_database *database, const char *sql, struct pg_result
     return r;
 }
 
-/* A table that no worker has copied. */
-static int copy_by_leader(struct dump_database *database, struct dump_table *table, struct err *err)
+/* A schema gets another name whoever has locked what is in it, and another one its name. */
+static int find_current(struct dump_database *database, struct dump_table *table, struct err *why)
+{
+    CLEANUP(text_clear) struct text sql = {.buf.limit = STATEMENT_MAX};
+    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
+
+    text_format(&sql, "SELECT %s::regclass", table->oid);
+    int r = text_end(&sql, why);
+    if (r == 0)
+        r = pgdump_ask(database, text_of(&sql), &rows, why);
+    if (r < 0)
+        return r;
+    free(table->current);
+    table->current = strdup(pg_text(rows, 0, 0));
+    return table->current ? 0 : err_set(why, ERR_NOMEM, "no memory for a name");
+}
+
+static int try_by_leader(struct dump_database *database, struct dump_table *table, bool again,
+                         struct err *err)
 {
     struct err why;
 
     if (pgdump_cancelled(database->dump, err))
         return -ERR_CANCELLED;
-    if (pg_run(database->leader, "SAVEPOINT copy", &why) < 0)
+    if (find_current(database, table, &why) < 0 ||
+        pg_run(database->leader, "SAVEPOINT copy", &why) < 0)
         return 0;
-    int r = pgdump_copy(database, database->leader, table, err);
-    if (r == 0 && table->state == TABLE_FAILED)
+    int r = pgdump_copy(database, database->leader, table, again, err);
+    if (r == 0 && table->state != TABLE_DONE)
         (void)pg_run(database->leader, "ROLLBACK TO copy", &why);
+    return r;
+}
+
+/* A table that no worker has copied. */
+static int copy_by_leader(struct dump_database *database, struct dump_table *table, struct err *err)
+{
+    int r = 0;
+
+    for (int tries = 1; r == 0 && table->state == TABLE_TO_DO && tries <= COPY_TRIES; tries++)
+        r = try_by_leader(database, table, tries < COPY_TRIES, err);
     return r;
 }
 

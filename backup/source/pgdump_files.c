@@ -164,14 +164,16 @@ int pgdump_globals(struct dump *dump, bool passwords, struct err *err)
                       "without the passwords of roles: only a superuser may read them", err);
 }
 
-/* Where a sequence stands; its row knows no snapshots, as with pg_dump. */
-static int add_sequence(struct dump_database *database, const char *qualified, struct err *err)
+/* Where a sequence stands, by what it is called now; its row knows no snapshots, as with pg_dump.
+ */
+static int add_sequence(struct dump_database *database, const char *qualified, const char *current,
+                        struct err *err)
 {
     CLEANUP(text_clear) struct text sql = {.buf.limit = PATH_LIMIT};
     CLEANUP(pg_clearp) struct pg_result *rows = NULL;
     struct err why;
 
-    text_format(&sql, "SELECT last_value, is_called FROM %s", qualified);
+    text_format(&sql, "SELECT last_value, is_called FROM %s", current);
     int r = text_end(&sql, err);
     if (r < 0)
         return r;
@@ -210,7 +212,9 @@ int pgdump_put_schema(struct dump_database *database, struct err *err)
 int pgdump_sequences(struct dump_database *database, struct err *err)
 {
     static const char sql[] =
-        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname),"
+        " CASE WHEN c.oid::regclass::text <> c.oid::text THEN c.oid::regclass::text"
+        "  ELSE quote_ident(n.nspname) || '.' || quote_ident(c.relname) END"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relkind = 'S' AND c.relpersistence <> 't'"
         " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass"
@@ -225,7 +229,7 @@ int pgdump_sequences(struct dump_database *database, struct err *err)
     if (pgdump_ask(database, sql, &rows, &why) < 0)
         return pgdump_trouble(database, database->directory, &why, err);
     for (int i = 0; r == 0 && i < pg_count(rows); i++)
-        r = add_sequence(database, pg_text(rows, i, 0), err);
+        r = add_sequence(database, pg_text(rows, i, 0), pg_text(rows, i, 1), err);
     return r < 0 ? r : put_below(database, "sequences.sql", &database->sequences, err);
 }
 

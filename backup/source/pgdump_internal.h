@@ -20,6 +20,7 @@ struct dump_table {
     char *schema, *name;
     char *path;              /* in the sink, without ".copy" */
     char *qualified;         /* quoted */
+    char *current;           /* what it is called by now; NULL: the same, as far as is known */
     char *columns;           /* "(a, b)", or "" for a table that has none to copy */
     char *order;             /* of the primary key: "a, b"; "": as the rows lie there */
     char *condition;         /* of an extension's configuration table: "WHERE …", or "" */
@@ -78,9 +79,10 @@ int pgdump_lock(struct dump_database *database, struct err *why);
 int pgdump_list(struct dump_database *database, struct err *why);
 void pgdump_tables_clear(struct dump_database *database);
 
-/* pgdump_copy.c: one table into the sink; a table that fails is told and marked. */
+/* pgdump_copy.c: one table into the sink; a table that fails is told and marked.  `again`: one that
+ * is not what its name stands for by now is not told, but to do as before. */
 int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dump_table *table,
-                struct err *err);
+                bool again, struct err *err);
 
 /* pgdump_files.c: errors are the sink's. */
 int pgdump_put(struct dump *dump, const char *path, const char *bytes, size_t size,

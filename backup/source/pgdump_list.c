@@ -79,7 +79,7 @@ void pgdump_tables_clear(struct dump_database *database)
         struct dump_table *table = &database->tables[i];
         char *const all[] = {table->schema,  table->name,  table->path,      table->qualified,
                              table->columns, table->order, table->condition, table->definition,
-                             table->keys,    table->oid,   table->node};
+                             table->keys,    table->oid,   table->node,      table->current};
         for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++)
             free(all[k]);
     }
