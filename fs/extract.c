@@ -144,6 +144,8 @@ static int prepare(struct extract *x, struct err *err)
     const struct extract_options *options = x->options;
 
     x->root = geteuid() == 0;
+    if (options->path_count == 0 && !options->content_path && options->include_count == 0)
+        blocks_read_all(x->blocks);
     x->id_key = keyring_id_key(blocks_repo(x->blocks)->keyring);
     chunker_init(&x->chunker, keyring_gear_key(blocks_repo(x->blocks)->keyring));
     int r = add_patterns(options->includes, options->include_count, &x->include, err);

@@ -9,6 +9,7 @@
 #include "backup/base/io.h"
 #include "backup/base/pool.h"
 #include "backup/base/progress.h"
+#include "fs/extract_fetch.h"
 #include "fs/extract_internal.h"
 
 /*
@@ -21,38 +22,16 @@ enum {
     WINDOW_PIECES = 65536,
     PIECE_MAX = 1024 * 1024, /* longer extents are cut, so that several workers share them */
     WRITE_OUT_FROM = 256 * 1024,
-    WORKERS_MIN = 4,
     WORKERS_MAX = 64,
 };
 
-/* How a window is cut into tasks: each a stretch of one archive, fetched by a worker at once. */
-struct cut {
-    uint32_t span;
-    ptrdiff_t pieces; /* of small files: so that no worker is the last one for long */
-    uint32_t gap;     /* what is not needed between two pieces is fetched up to this size */
-    size_t workers;   /* at least */
+/* An archive whose end is read while the first window is planned. */
+struct opening {
+    struct files *files;
+    uint32_t archive;
 };
 
-static const struct cut cut_disk = {1024 * 1024, 64, 64 * 1024, WORKERS_MIN};
-/* Where each request takes a while, there are fewer and larger ones, and more of them at once. */
-static const struct cut cut_network = {4 * 1024 * 1024, 2048, 256 * 1024, 2 * (size_t)WORKERS_MIN};
-
-struct piece {
-    struct place place; /* NO_ARCHIVE: an empty file */
-    uint32_t length;
-    uint64_t offset;
-    struct outfile *file;
-};
-
-struct window {
-    struct piece *pieces;
-    size_t count, files, open;
-    size_t *tasks; /* where each begins; one more: the end */
-    size_t task_count;
-    struct later *later;
-    size_t later_count, later_room;
-    atomic_size_t next; /* task */
-};
+enum { OPENINGS = 16 };
 
 struct files {
     const struct cut *cut;
@@ -60,6 +39,9 @@ struct files {
     size_t workers, open_limit;
     struct window windows[2];
     struct window *filling, *running; /* running NULL: none */
+    _Atomic(struct window *) coming;  /* cut, and waits for the running one; NULL: none */
+    struct opening openings[OPENINGS];
+    size_t opening_count;
     struct extract *extract;
 };
 
@@ -73,7 +55,7 @@ int files_new(struct extract *x, size_t open_limit, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a plan");
     files->extract = x;
     files->open_limit = open_limit;
-    files->cut = repo_is_remote(blocks_repo(x->blocks)) ? &cut_network : &cut_disk;
+    files->cut = fetch_cut(x->blocks);
     files->workers = cores < (long)files->cut->workers ? files->cut->workers
                      : cores > WORKERS_MAX             ? WORKERS_MAX
                                                        : (size_t)cores;
@@ -102,55 +84,6 @@ void files_free(struct extract *x)
     }
     free(files);
     x->files = NULL;
-}
-
-static int by_place(const void *left, const void *right)
-{
-    const struct piece *a = left, *b = right;
-
-    if (a->place.archive != b->place.archive)
-        return a->place.archive < b->place.archive ? -1 : 1;
-    if (a->place.raw != b->place.raw)
-        return a->place.raw < b->place.raw ? -1 : 1;
-    return 0;
-}
-
-/* Of sorted pieces. */
-static void cut_tasks(const struct cut *cut, struct window *window)
-{
-    const struct piece *first = window->pieces;
-
-    window->task_count = 0;
-    for (size_t i = 0; i < window->count; i++) {
-        const struct piece *piece = &window->pieces[i];
-        bool apart = piece->place.archive != first->place.archive ||
-                     piece->place.raw - first->place.raw >= cut->span ||
-                     piece - first >= cut->pieces;
-        if (i > 0 && !apart)
-            continue;
-        window->tasks[window->task_count++] = i;
-        first = piece;
-    }
-    window->tasks[window->task_count] = window->count;
-}
-
-/* Has what a task needs decoded, in runs without large gaps. */
-static void prefetch(struct extract *x, const struct piece *pieces, size_t count)
-{
-    struct place start = pieces[0].place;
-    uint64_t end = start.raw;
-
-    if (start.archive == NO_ARCHIVE)
-        return;
-    for (size_t i = 0; i < count; i++) {
-        if (pieces[i].place.raw > end + x->files->cut->gap) {
-            blocks_prefetch(x->blocks, start, (size_t)(end - start.raw));
-            start = pieces[i].place;
-        }
-        if (pieces[i].place.raw + (uint64_t)pieces[i].length > end)
-            end = pieces[i].place.raw + (uint64_t)pieces[i].length;
-    }
-    blocks_prefetch(x->blocks, start, (size_t)(end - start.raw));
 }
 
 static int copy_piece(struct extract *x, const struct piece *piece, enum side *side,
@@ -218,13 +151,16 @@ static void work(void *argument)
     for (;;) {
         size_t task = atomic_fetch_add_explicit(&window->next, 1, memory_order_relaxed);
         if (task >= window->task_count)
-            return;
-        size_t first = window->tasks[task], end = window->tasks[task + 1];
+            break;
         if (!extract_stopped(files->extract))
-            prefetch(files->extract, window->pieces + first, end - first);
-        for (size_t i = first; i < end; i++)
+            fetch_task(files->extract->blocks, files->cut, window, task);
+        for (size_t i = window->tasks[task]; i < window->tasks[task + 1]; i++)
             work_piece(files->extract, &window->pieces[i]);
     }
+    /* While others still write. */
+    struct window *coming = atomic_load(&files->coming);
+    if (coming && !extract_stopped(files->extract))
+        fetch_ahead(files->extract->blocks, files->cut, coming);
 }
 
 /* Waits for the window that is being worked on, then makes its links. */
@@ -249,11 +185,10 @@ static void submit(struct files *files)
     struct window *window = files->filling;
 
     /* While others still work on the window before. */
-    if (window->count > 0)
-        qsort(window->pieces, window->count, sizeof(struct piece), by_place);
-    cut_tasks(files->cut, window);
+    fetch_plan(files->cut, window);
+    atomic_store(&files->coming, window);
     end_running(files);
-    atomic_store(&window->next, 0);
+    atomic_store(&files->coming, NULL);
     files->running = window;
     files->filling = &files->windows[window == &files->windows[0]];
     for (size_t i = 0; i < files->workers && window->task_count > 0; i++)
@@ -280,6 +215,29 @@ static struct window *with_room(struct files *files)
     return files->filling;
 }
 
+static void open_archive(void *argument)
+{
+    const struct opening *opening = argument;
+
+    if (!extract_stopped(opening->files->extract))
+        fetch_opening(opening->files->extract->blocks, opening->archive);
+}
+
+/* Until there is something to write, the workers read the ends of archives: who writes would have
+ * to wait for that. */
+static void open_early(struct files *files, uint32_t archive)
+{
+    bool early = files->cut->ahead > 0 && !files->running && archive != NO_ARCHIVE;
+
+    for (size_t i = 0; early && i < files->opening_count; i++)
+        early = files->openings[i].archive != archive;
+    if (!early || files->opening_count == OPENINGS)
+        return;
+    struct opening *opening = &files->openings[files->opening_count];
+    *opening = (struct opening){files, archive};
+    files->opening_count += pool_try_submit(files->pool, open_archive, opening);
+}
+
 /* A file of several pieces is open from its second one on. */
 static void add_piece(struct files *files, struct outfile *file, struct piece piece)
 {
@@ -292,6 +250,7 @@ static void add_piece(struct files *files, struct outfile *file, struct piece pi
     struct window *window = with_room(files);
     window->open += second;
     piece.file = file;
+    open_early(files, piece.place.archive);
     atomic_fetch_add_explicit(&file->left, 1, memory_order_relaxed);
     window->pieces[window->count++] = piece;
 }

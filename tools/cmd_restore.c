@@ -433,7 +433,7 @@ static int run(struct app *app, struct err *err)
     if (r == 0)
         r = session_open(app, SESSION_SNAPSHOTS, &recovery.session, err);
     if (r == 0)
-        r = session_blocks(&recovery.session, LOOK_CACHE, err);
+        r = session_blocks(&recovery.session, FETCH_CACHE, err);
     if (r == 0)
         r = session_select(app, &recovery.session, recovery.name.snapshot,
                            recovery.whole ? 0 : recovery.how.types, app_text(app, "before"),

@@ -35,7 +35,8 @@ enum session_depth {
     SESSION_ALL,        /* … and of all archives and marks */
 };
 
-enum { LOOK_CACHE = 64 * 1024 * 1024 }; /* decoded blocks, for commands that read a little */
+/* Decoded blocks: for commands that read a little; for those that fetch much at once. */
+enum { LOOK_CACHE = 64 * 1024 * 1024, FETCH_CACHE = 128 * 1024 * 1024 };
 
 /* Of the repository (store_try_lock), from before it is looked at until session_close(). */
 enum session_lock {

@@ -47,6 +47,9 @@ int blocks_read(struct blocks *blocks, struct place place, void *out, size_t cou
 /* Decodes what covers [place, place + count) into the cache, neighbours fetched together; errors
  * are left to who reads. */
 void blocks_prefetch(struct blocks *blocks, struct place place, size_t count);
+/* From now on metadata of a remote store is fetched in large pieces at once: for who goes through
+ * all of it. */
+void blocks_read_all(struct blocks *blocks);
 /* Where content lies by now: `place` itself, or where it was moved as far as is known (who wants to
  * know of all calls remap_refresh() first).  *out_length of `length` bytes lie together from there
  * on, as far as the remap is concerned. */

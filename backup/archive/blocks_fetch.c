@@ -134,7 +134,7 @@ static uint64_t around_size(struct blocks *blocks, uint32_t archive)
     pthread_mutex_lock(&blocks->lock);
     if (around->archive != archive)
         *around = (struct blocks_around){.archive = archive};
-    unsigned steps = around->steps;
+    unsigned steps = blocks->reads_all ? AROUND_STEPS : around->steps;
     if (around->steps < AROUND_STEPS)
         around->steps++;
     pthread_mutex_unlock(&blocks->lock);
@@ -143,7 +143,7 @@ static uint64_t around_size(struct blocks *blocks, uint32_t archive)
 }
 
 /* The blocks around this one that are not there yet: a quarter of it before, since directories lie
- * behind what is in them. */
+ * behind what is in them, and more where less than the rest is behind. */
 static void choose_around(struct blocks *blocks, const struct located *located, uint64_t size,
                           struct blocks_run *out)
 {
@@ -153,15 +153,18 @@ static void choose_around(struct blocks *blocks, const struct located *located, 
 
     *out = (struct blocks_run){
         .archive = located->archive, .first = located->number, .end = located->number + 1};
-    for (; out->first > 0; out->first--) {
-        at.number = out->first - 1;
-        if (middle - reader_block(reader, at.number)->offset > size / 4 || is_cached(blocks, &at))
-            break;
-    }
     for (; out->end < reader_blocks(reader); out->end++) {
         const struct block_info *info = reader_block(reader, out->end);
         at.number = out->end;
         if (info->offset + info->stored_size - middle > size - size / 4 || is_cached(blocks, &at))
+            break;
+    }
+    const struct block_info *last = reader_block(reader, out->end - 1);
+    uint64_t behind = last->offset + last->stored_size - middle;
+    uint64_t before = behind < size ? size - behind : 0;
+    for (; out->first > 0; out->first--) {
+        at.number = out->first - 1;
+        if (middle - reader_block(reader, at.number)->offset > before || is_cached(blocks, &at))
             break;
     }
 }
@@ -178,6 +181,11 @@ static void fetch_around(struct blocks *blocks, const struct located *located)
     run_begin(blocks, &run);
     fetch_run(blocks, at, run.end - run.first);
     run_end(blocks, &run);
+}
+
+void blocks_read_all(struct blocks *blocks)
+{
+    blocks->reads_all = true;
 }
 
 void blocks_await(struct blocks *blocks, const struct located *located)

@@ -28,6 +28,7 @@ struct blocks {
     void (*watch)(void *context, struct place place); /* set while one thread reads */
     void *watch_context;
     uint64_t around_max; /* of metadata, at once */
+    bool reads_all;      /* … from the first time on */
 
     pthread_mutex_t lock; /* guards what follows */
     struct codec *idle[IDLE_CODECS];
