@@ -96,6 +96,7 @@ void catalog_close(struct catalog *catalog)
     if (!catalog)
         return;
     baseline_clear(catalog);
+    sync_let_go(catalog);
     chunks_drop_pending(catalog);
     free(catalog->pending.names);
     if (catalog->sql.db)

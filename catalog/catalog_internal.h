@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "backup/archive/place.h"
+#include "backup/archive/root.h"
 #include "backup/job/baseline.h"
 #include "backup/store/store.h"
 #include "catalog/catalog.h"
@@ -60,6 +61,8 @@ struct catalog_baseline {
     bool lost;                      /* some of its chunks did not get into a segment */
 };
 
+enum { ROOTS_KEPT = 4 };
+
 struct catalog {
     struct repo *repo;
     char *directory; /* of this repository's catalog */
@@ -74,6 +77,8 @@ struct catalog {
     pthread_mutex_t lock; /* guards what follows */
     struct sql sql;
     bool deep; /* states and segments are as the repository was once */
+    struct root kept[ROOTS_KEPT]; /* the newest that the last sync read */
+    size_t kept_count;
 };
 
 /* home.c: the directory and the database in it. */
@@ -144,6 +149,8 @@ extern const struct sync_list sync_archive_lists[SYNC_ARCHIVE_LISTS];
 #define SYNC_EMPTY_ARCHIVES "DELETE FROM temp.listed_archives; DELETE FROM temp.listed_marks;"
 int import_chunks(struct catalog *catalog, struct err *err);
 int sync_load_states(struct catalog *catalog, struct err *err);
+/* Lets go what the last one kept. */
+void sync_let_go(struct catalog *catalog);
 /* 1: there is no such object.  Asked before anything is forgotten: a listing that was cut short
  * takes nothing away from us. */
 int sync_is_gone(struct catalog *catalog, const char *object, struct err *err);

@@ -154,6 +154,21 @@ static int damaged_or_unknown(struct catalog *catalog, const char *name, struct 
     return r < 0 ? r : err_set(err, ERR_NOT_FOUND, "no snapshot %s", name);
 }
 
+/* One that the last sync read is given away, and not read again. */
+static bool take_kept(struct catalog *catalog, const struct root_query *query, uint64_t revision)
+{
+    for (size_t i = 0; i < catalog->kept_count; i++) {
+        struct root *kept = &catalog->kept[i];
+
+        if (kept->revision != revision || strcmp(kept->name, query->name) != 0)
+            continue;
+        *query->out = *kept;
+        *kept = (struct root){0};
+        return true;
+    }
+    return false;
+}
+
 static int read_known_root(struct catalog *catalog, const struct root_query *query, struct err *err)
 {
     CLEANUP(sql_finalizep) sqlite3_stmt *statement = NULL;
@@ -168,7 +183,9 @@ static int read_known_root(struct catalog *catalog, const struct root_query *que
         return damaged_or_unknown(catalog, query->name, err);
     uint64_t revision = r == 1 ? sql_column_number(statement, 0) : 0;
     sqlite3_reset(statement);
-    return r < 0 ? r : root_read(catalog->repo, query->name, revision, query->out, err);
+    if (r < 0 || take_kept(catalog, query, revision))
+        return r < 0 ? r : 0;
+    return root_read(catalog->repo, query->name, revision, query->out, err);
 }
 
 /* A revision that is gone may have been followed by another: a look at the repository tells. */

@@ -4,12 +4,13 @@
 
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/crew.h"
 #include "backup/base/err.h"
 #include "backup/base/log.h"
 #include "backup/store/store.h"
 #include "catalog/catalog_internal.h"
 
-enum { ROOTS_AT_ONCE = 64 };
+enum { ROOTS_AT_ONCE = 64, ROOT_READERS = 16 };
 
 /* One revision of a snapshot. */
 struct revision {
@@ -188,6 +189,65 @@ static int read_root(struct catalog *catalog, const struct revision *revision, s
     return r;
 }
 
+/* One of several that are read at once. */
+struct reading {
+    struct catalog *catalog;
+    const struct revision *revision;
+    struct attempt *attempt;
+    struct crew *crew;
+};
+
+static void run_reading(void *argument)
+{
+    const struct reading *reading = argument;
+    struct err err;
+
+    if (!crew_ended(reading->crew) &&
+        read_root(reading->catalog, reading->revision, reading->attempt, &err) < 0)
+        crew_fail(reading->crew, &err);
+}
+
+static int read_roots(struct catalog *catalog, const struct revision *revisions,
+                      struct attempt *attempts, size_t count, struct err *err)
+{
+    struct reading readings[ROOTS_AT_ONCE];
+    struct crew crew = {0};
+    int r = 0;
+
+    if (count < 2 || !repo_is_remote(catalog->repo)) {
+        for (size_t i = 0; r == 0 && i < count; i++)
+            r = read_root(catalog, &revisions[i], &attempts[i], err);
+        return r;
+    }
+    r = crew_open(&crew, count < ROOT_READERS ? count : ROOT_READERS, count, NULL,
+                  "to read snapshots", err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < count; i++) {
+        readings[i] = (struct reading){catalog, &revisions[i], &attempts[i], &crew};
+        crew_submit(&crew, run_reading, &readings[i]);
+    }
+    r = crew_settle(&crew, r, err);
+    crew_close(&crew);
+    return r;
+}
+
+/* Who looks for what is new usually wants the newest next. */
+static void keep_newest(struct catalog *catalog, struct attempt *attempts, size_t count)
+{
+    for (size_t i = count; i-- > 0 && catalog->kept_count < ROOTS_KEPT;)
+        if (attempts[i].read) {
+            catalog->kept[catalog->kept_count++] = attempts[i].root;
+            attempts[i].root = (struct root){0};
+        }
+}
+
+void sync_let_go(struct catalog *catalog)
+{
+    while (catalog->kept_count > 0)
+        root_clear(&catalog->kept[--catalog->kept_count]);
+}
+
 static int insert_attempts(struct catalog *catalog, const struct revision *revisions,
                            const struct attempt *attempts, size_t count, struct err *err)
 {
@@ -212,10 +272,12 @@ static int import_roots(struct catalog *catalog, const struct revision *revision
 
     if (!attempts)
         return err_set(err, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; r == 0 && i < count; i++)
-        r = read_root(catalog, &revisions[i], &attempts[i], err);
+    r = read_roots(catalog, revisions, attempts, count, err);
     if (r == 0)
         r = insert_attempts(catalog, revisions, attempts, count, err);
+    sync_let_go(catalog);
+    if (r == 0)
+        keep_newest(catalog, attempts, count);
     for (size_t i = 0; i < count; i++)
         root_clear(&attempts[i].root);
     free(attempts);
@@ -246,6 +308,7 @@ int sync_snapshots(struct catalog *catalog, enum sync_depth depth, struct err *e
 {
     int r = 0;
 
+    sync_let_go(catalog);
     if (depth >= SYNC_AGAIN)
         r = sql_exec(&catalog->sql, "DELETE FROM damaged_roots", err);
     if (r == 0)

@@ -65,10 +65,10 @@ static uint64_t *counter_of(struct extract *x, enum side side, const struct err 
 /* That one object gets no answer may be that object's fault, and the others are to be had still. */
 static bool is_away(struct extract *x)
 {
-    uint8_t id[REPO_ID_SIZE];
+    struct repo_seen seen;
     struct err ignored;
 
-    return !extract_stopped(x) && repo_probe(blocks_repo(x->blocks)->store, id, &ignored) < 0;
+    return !extract_stopped(x) && repo_probe(blocks_repo(x->blocks)->store, &seen, &ignored) < 0;
 }
 
 /* Some failures are those of all that is left, too. */

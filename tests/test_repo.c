@@ -96,13 +96,13 @@ static void where_nothing_is_there_is_no_repository(void **state)
     (void)state;
     CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
     CLEANUP(store_closep) struct store *store = open_store(&temp);
-    uint8_t id[REPO_ID_SIZE];
+    struct repo_seen seen;
     struct err err;
 
-    assert_int_equal(repo_probe(store, id, &err), 0);
-    assert_memory_equal(id, temp.repo->id, REPO_ID_SIZE);
+    assert_int_equal(repo_probe(store, &seen, &err), 0);
+    assert_memory_equal(seen.id, temp.repo->id, REPO_ID_SIZE);
     assert_int_equal(store_remove(store, "repository", &err), 0);
-    assert_int_equal(repo_probe(store, id, &err), -ERR_NO_REPOSITORY);
+    assert_int_equal(repo_probe(store, &seen, &err), -ERR_NO_REPOSITORY);
     assert_int_equal(try_to_open(&temp, (const char *[]){right}, 1), -ERR_NO_REPOSITORY);
 }
 

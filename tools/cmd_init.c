@@ -60,11 +60,11 @@ static int create(struct app *app, const struct secret *secret, const char *from
 static int refuse_existing(struct app *app, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
-    uint8_t id[REPO_ID_SIZE];
+    struct repo_seen seen;
     int r = session_store(app, false, &store, err);
 
     if (r == 0)
-        r = repo_probe(store, id, err);
+        r = repo_probe(store, &seen, err);
     if (r == -ERR_NO_REPOSITORY)
         return 0;
     if (r < 0)

@@ -167,12 +167,12 @@ int replica_lag(struct app *app, struct session *session, const struct config_re
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(strings_clear) struct strings there = {0};
     CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
-    uint8_t id[REPO_ID_SIZE];
+    struct repo_seen seen;
     int r = session_store_at(app, replica, replica->location, false, &store, err);
 
     *out = (struct replica_lag){0};
     if (r == 0)
-        r = repo_probe(store, id, err);
+        r = repo_probe(store, &seen, err);
     if (r == 0)
         r = store_list(store, "snapshots/", note_snapshot, &there, err);
     if (r == 0)
@@ -194,7 +194,7 @@ int replica_lag(struct app *app, struct session *session, const struct config_re
 
 /* ---- falling back ------------------------------------------------------------------------ */
 
-int replicas_open(struct app *app, struct store **out, uint8_t out_id[REPO_ID_SIZE],
+int replicas_open(struct app *app, struct store **out, struct repo_seen *out_seen,
                   const struct config_replica **out_replica, struct err *err)
 {
     const struct config *config = &app->config;
@@ -206,7 +206,7 @@ int replicas_open(struct app *app, struct store **out, uint8_t out_id[REPO_ID_SI
         *out_replica = &config->replicas[i];
         int r = session_store_at(app, *out_replica, (*out_replica)->location, false, &store, &why);
         if (r == 0)
-            r = repo_probe(store, out_id, &why);
+            r = repo_probe(store, out_seen, &why);
         if (r == 0) {
             *out = STEAL(store);
             return 0;

@@ -37,7 +37,7 @@ struct replica_lag {
 int replica_lag(struct app *app, struct session *session, const struct config_replica *replica,
                 struct replica_lag *out, struct err *err);
 
-/* The first replica at which there is a repository, and the repository's id; ERR_NO_REPOSITORY: at
+/* The first replica at which there is a repository, and what was seen of it; ERR_NO_REPOSITORY: at
  * none. */
-int replicas_open(struct app *app, struct store **out, uint8_t out_id[REPO_ID_SIZE],
+int replicas_open(struct app *app, struct store **out, struct repo_seen *out_seen,
                   const struct config_replica **out_replica, struct err *err);

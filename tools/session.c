@@ -60,7 +60,7 @@ int session_pace(const struct app *app, struct store *store, struct err *err)
 
 /* Somebody who wants something back takes it from a replica where the repository is gone. */
 static int fall_back(struct app *app, struct session *session, struct store **out,
-                     uint8_t out_id[REPO_ID_SIZE], struct err *err)
+                     struct repo_seen *out_seen, struct err *err)
 {
     const struct config_replica *replica = NULL;
     struct err first = *err, ignored;
@@ -68,7 +68,7 @@ static int fall_back(struct app *app, struct session *session, struct store **ou
     if (!app->command->falls_back || app->config.replica_count == 0 || err->code == ERR_USAGE)
         return -(int)err->code;
     console_say("%s", first.text);
-    if (replicas_open(app, out, out_id, &replica, &ignored) < 0)
+    if (replicas_open(app, out, out_seen, &replica, &ignored) < 0)
         return -(int)err->code;
     session->replica = replica;
     console_say("taken from replica %s instead: %s", replica->name, replica->location);
@@ -76,15 +76,15 @@ static int fall_back(struct app *app, struct session *session, struct store **ou
 }
 
 static int find_store(struct app *app, struct session *session, struct store **out,
-                      uint8_t out_id[REPO_ID_SIZE], struct err *err)
+                      struct repo_seen *out_seen, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
     int r = session_store(app, false, &store, err);
 
     if (r == 0)
-        r = repo_probe(store, out_id, err);
+        r = repo_probe(store, out_seen, err);
     if (r < 0)
-        return fall_back(app, session, out, out_id, err);
+        return fall_back(app, session, out, out_seen, err);
     *out = STEAL(store);
     return 0;
 }
@@ -93,8 +93,8 @@ static int open_repo(struct app *app, struct secret *secret, struct session *out
 {
     CLEANUP(store_closep) struct store *store = NULL;
     char from[SECRET_FROM_SIZE];
-    uint8_t id[REPO_ID_SIZE];
-    int r = find_store(app, out, &store, id, err);
+    struct repo_seen seen;
+    int r = find_store(app, out, &store, &seen, err);
 
     if (r < 0)
         return r;
@@ -104,7 +104,7 @@ static int open_repo(struct app *app, struct secret *secret, struct session *out
                       "BACKUP_ENCRYPTION_KEY, or in the settings");
     if (r < 0)
         return r;
-    r = repo_open(STEAL(store), id, secret, 1, &out->repo, err);
+    r = repo_open(STEAL(store), &seen, secret, 1, &out->repo, err);
     if (r == -ERR_WRONG_KEY)
         app_hint(app, "the key came from: %.140s; is it this repository's?", from);
     return r;

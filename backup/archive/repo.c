@@ -7,6 +7,7 @@
 
 #include "backup/archive/idtable.h"
 #include "backup/archive/remap.h"
+#include "backup/archive/repo_internal.h"
 #include "backup/base/buf.h"
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
@@ -23,8 +24,8 @@ enum { VERSION = 1, REPOSITORY_SIZE = 64, ID_ALGORITHM_BLAKE3 = 1 };
 static const char repository_name[] = "repository";
 static const uint8_t magic[8] = "YSTRREPO";
 
-static int read_object(struct store *store, const char *name, size_t limit, struct buf *out,
-                       struct err *err)
+int repo_read_object(struct store *store, const char *name, size_t limit, struct buf *out,
+                     struct err *err)
 {
     CLEANUP(store_object_closep) struct store_object *object = NULL;
     int r = store_open(store, name, &object, err);
@@ -74,7 +75,7 @@ static int decode_header(const struct buf *bytes, uint8_t out_id[REPO_ID_SIZE], 
 static int read_header(struct store *store, uint8_t out_id[REPO_ID_SIZE], struct err *err)
 {
     CLEANUP(buf_clear) struct buf bytes = {.limit = REPOSITORY_SIZE};
-    int r = read_object(store, repository_name, REPOSITORY_SIZE, &bytes, err);
+    int r = repo_read_object(store, repository_name, REPOSITORY_SIZE, &bytes, err);
 
     if (r == -ERR_NOT_FOUND)
         return err_set(err, ERR_NO_REPOSITORY, "%s: no repository there", store->location);
@@ -106,93 +107,38 @@ static int is_unfinished(struct store *store, bool *out, struct err *err)
 
 struct probe {
     struct store *store;
-    uint8_t *id;
-    bool has_epoch;
+    struct repo_seen *out;
 };
 
 static int probe_header(void *context, struct err *err)
 {
     const struct probe *probe = context;
 
-    return read_header(probe->store, probe->id, err);
+    return read_header(probe->store, probe->out->id, err);
 }
 
-static int probe_epochs(void *context, struct err *err)
+static int probe_keys(void *context, struct err *err)
 {
-    struct probe *probe = context;
+    const struct probe *probe = context;
 
-    return store_list(probe->store, "keys/epoch/", found_one, &probe->has_epoch, err);
+    return store_list(probe->store, "keys/", repo_see_key, probe->out, err);
 }
 
-int repo_probe(struct store *store, uint8_t out_id[REPO_ID_SIZE], struct err *err)
+int repo_probe(struct store *store, struct repo_seen *out, struct err *err)
 {
-    struct probe probe = {.store = store, .id = out_id};
+    struct probe probe = {store, out};
     struct together_call calls[] = {{.run = probe_header, .context = &probe},
-                                    {.run = probe_epochs, .context = &probe}};
+                                    {.run = probe_keys, .context = &probe}};
     bool unfinished = false;
 
+    *out = (struct repo_seen){0};
     int r = together(calls, sizeof(calls) / sizeof(calls[0]), store->is_remote, err);
-    if (r == 0 && !probe.has_epoch)
+    if (r == 0 && !out->has_epoch)
         r = is_unfinished(store, &unfinished, err);
     if (r == 0 && unfinished)
         return err_set(err, ERR_NO_REPOSITORY, "%s: only begun: its init was interrupted",
                        store->location);
     return r;
-}
-
-/* struct key_objects over a store. */
-
-struct listing {
-    const char *prefix;
-    int (*each)(void *argument, const char *name, struct err *err);
-    void *argument;
-};
-
-static int give_whole_name(void *context, const char *name, uint64_t size, struct err *err)
-{
-    const struct listing *listing = context;
-    char whole[STORE_NAME_MAX + 1];
-
-    (void)size;
-    if (snprintf(whole, sizeof(whole), "%s%s", listing->prefix, name) >= (int)sizeof(whole))
-        return 0; /* no name of ours */
-    return listing->each(listing->argument, whole, err);
-}
-
-static int list_keys(void *context, const char *prefix,
-                     int (*each)(void *argument, const char *name, struct err *err), void *argument,
-                     struct err *err)
-{
-    struct listing listing = {.prefix = prefix, .each = each, .argument = argument};
-
-    return store_list(context, prefix, give_whole_name, &listing, err);
-}
-
-static int read_key(void *context, const char *name, size_t limit, struct buf *out, struct err *err)
-{
-    return read_object(context, name, limit, out, err);
-}
-
-static int create_key(void *context, const char *name, const void *bytes, size_t count,
-                      struct err *err)
-{
-    return store_create(context, name, bytes, count, err);
-}
-
-static int remove_key(void *context, const char *name, struct err *err)
-{
-    return store_remove(context, name, err);
-}
-
-struct key_objects repo_key_objects(struct store *store)
-{
-    return (struct key_objects){
-        .context = store,
-        .list = list_keys,
-        .read = read_key,
-        .create = create_key,
-        .remove = remove_key,
-    };
 }
 
 void repo_free(struct repo *repo)
@@ -301,29 +247,18 @@ int repo_create(struct store *store, const struct secret *secret, const char *la
     return 0;
 }
 
-static int open_keyring(struct repo *repo, const struct secret *secrets, size_t count,
-                        struct err *err)
-{
-    struct key_objects objects = repo_key_objects(repo->store);
-    int r = err_set(err, ERR_WRONG_KEY, "%s: no key given", repo->store->location);
-
-    for (size_t i = 0; i < count && r == -ERR_WRONG_KEY; i++)
-        r = keyring_open(&objects, repo->id, &secrets[i], &repo->keyring, err);
-    return r;
-}
-
-int repo_open(struct store *store, const uint8_t id[REPO_ID_SIZE], const struct secret *secrets,
+int repo_open(struct store *store, const struct repo_seen *seen, const struct secret *secrets,
               size_t count, struct repo **out, struct err *err)
 {
     CLEANUP(repo_freep) struct repo *repo = NULL;
     int r = repo_alloc(store, &repo, err);
 
-    if (r == 0 && id)
-        memcpy(repo->id, id, REPO_ID_SIZE);
+    if (r == 0 && seen)
+        memcpy(repo->id, seen->id, REPO_ID_SIZE);
     else if (r == 0)
         r = read_header(store, repo->id, err);
     if (r == 0)
-        r = open_keyring(repo, secrets, count, err);
+        r = repo_open_keyring(repo, seen, secrets, count, err);
     if (r < 0)
         return r;
     *out = STEAL(repo);

@@ -37,14 +37,24 @@ struct repo {
     struct keyring *later; /* what others rotated to since the keyring was opened; NULL: nothing */
 };
 
+enum { REPO_SEEN_MAX = 16, REPO_SEEN_NAME = 48 };
+
+/* What a look at a repository finds without a key. */
+struct repo_seen {
+    uint8_t id[REPO_ID_SIZE];
+    bool has_epoch, is_too_much;              /* more keys than there is room for */
+    char keys[REPO_SEEN_MAX][REPO_SEEN_NAME]; /* below keys/ */
+    size_t key_count;
+};
+
 int repo_create(struct store *store, const struct secret *secret, const char *label,
                 struct repo **out, struct err *err);
-/* Only whether there is one, and its id: 0, or ERR_NO_REPOSITORY (also for one whose init was
- * interrupted). */
-int repo_probe(struct store *store, uint8_t out_id[REPO_ID_SIZE], struct err *err);
-/* Tries each secret in order; the first that opens it counts.  `id`: what repo_probe() read of this
- * store, which never changes; NULL: it is read. */
-int repo_open(struct store *store, const uint8_t id[REPO_ID_SIZE], const struct secret *secrets,
+/* Only whether there is one, and what was seen of it: 0, or ERR_NO_REPOSITORY (also for one whose
+ * init was interrupted). */
+int repo_probe(struct store *store, struct repo_seen *out, struct err *err);
+/* Tries each secret in order; the first that opens it counts.  `seen`: by repo_probe() of this
+ * store, and not read again but where a key is gone since; NULL: nothing. */
+int repo_open(struct store *store, const struct repo_seen *seen, const struct secret *secrets,
               size_t count, struct repo **out, struct err *err);
 void repo_free(struct repo *repo);
 void repo_freep(struct repo **repo);

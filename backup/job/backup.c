@@ -30,6 +30,9 @@ enum {
     NAMES_MAX = 100000, /* seconds ahead that a name may move */
 };
 
+/* So long a look at the marks counts as a fresh one. */
+#define LOOK_LASTS_NS (60 * NS_PER_SECOND)
+
 /* One pass over the sources.  There is a second one only where a pruner marked what the first
  * referred to. */
 struct attempt {
@@ -46,6 +49,7 @@ struct attempt {
     struct treewriter *treewriter;
     struct root_type *last; /* of those read so far */
     uint64_t counted;       /* bytes that are in some type's new_bytes */
+    int64_t looked_ns;      /* when it began to ask for marks */
 };
 
 /* A metadata archive is durable. */
@@ -67,6 +71,7 @@ static int open_parts(struct attempt *attempt, struct err *err)
     attempt->dedup = dedup_new(options->baseline, &attempt->references, &attempt->refused);
     if (!attempt->blocks || !attempt->dedup)
         return err_set(err, ERR_NOMEM, "no memory for a backup");
+    blocks_read_all(attempt->blocks);
     if ((r = runindex_new(options->repo, options->baseline, METADATA_LEVEL, &attempt->index, err)) <
         0)
         return r;
@@ -92,6 +97,7 @@ static int attempt_open(struct attempt *attempt, struct err *err)
     for (uint32_t i = 0; i < idtable_count(attempt->options->repo->ids); i++)
         if (references_has(attempt->gone, i))
             references_note(&attempt->refused, i);
+    attempt->looked_ns = clock_monotonic_ns();
     int r = marks_note_and_moves(attempt->options->repo, &attempt->refused, err);
     return r < 0 ? r : open_parts(attempt, err);
 }
@@ -327,13 +333,21 @@ static int look_at_marks(struct attempt *attempt, bool *out_hit, struct err *err
     return r;
 }
 
-/* Looks before it publishes, which spares the world a revision, and again afterwards: only that
- * counts, for now a pruner's second look finds the root. */
+/* A look before it publishes spares the world a revision; but of a remote store it costs round
+ * trips, and in so short a run hardly anybody has come. */
+static bool is_look_due(const struct attempt *attempt)
+{
+    return !repo_is_remote(attempt->options->repo) ||
+           clock_monotonic_ns() - attempt->looked_ns > LOOK_LASTS_NS;
+}
+
+/* Looks before it publishes, and again afterwards: only that counts, for now a pruner's second look
+ * finds the root. */
 static int publish_unless_hit(struct attempt *attempt, struct root *published, bool *out_hit,
                               struct err *err)
 {
     struct root *root = &attempt->result->root;
-    int r = look_at_marks(attempt, out_hit, err);
+    int r = is_look_due(attempt) ? look_at_marks(attempt, out_hit, err) : 0;
 
     if (r < 0 || *out_hit)
         return r;

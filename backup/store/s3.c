@@ -49,6 +49,7 @@ static void close_store(struct store *store)
     s3_hidden_clear(s3);
     http_free(s3->http);
     s3_credentials_free(s3->credentials);
+    pthread_cond_destroy(&s3->probed);
     pthread_mutex_destroy(&s3->lock);
     free(s3->bucket);
     free(s3->prefix);
@@ -113,6 +114,7 @@ int s3_store_open(const char *location, const struct s3_options *options, struct
     if (!s3)
         return err_set(err, ERR_NOMEM, "no memory for a store");
     pthread_mutex_init(&s3->lock, NULL);
+    pthread_cond_init(&s3->probed, NULL);
     s3->store.ops = &ops;
     s3->store.is_remote = true;
     s3->store.retention_ns = options->retention_ns;

@@ -10,6 +10,7 @@
 #include "backup/base/err.h"
 #include "backup/base/hex.h"
 #include "backup/base/log.h"
+#include "backup/base/pool.h"
 #include "backup/base/random.h"
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
@@ -102,6 +103,42 @@ static int probe(struct s3 *s3, struct err *err)
     if (found == S3_OVERWRITES && s3->store.retention_ns > 0) /* both are versions of it now */
         (void)s3_remove_versions(s3, probe_name, &ignored);
     return 0;
+}
+
+/* One thread finds out, others wait for it. */
+static int find_refusal(struct s3 *s3, struct err *err)
+{
+    pthread_mutex_lock(&s3->lock);
+    while (s3->is_probing)
+        pthread_cond_wait(&s3->probed, &s3->lock);
+    bool known = s3->refusal != S3_NOT_TRIED;
+    s3->is_probing = !known;
+    pthread_mutex_unlock(&s3->lock);
+    if (known)
+        return 0;
+    int r = probe(s3, err);
+    pthread_mutex_lock(&s3->lock);
+    s3->is_probing = false;
+    pthread_cond_broadcast(&s3->probed);
+    pthread_mutex_unlock(&s3->lock);
+    return r;
+}
+
+static void find_refusal_early(void *context)
+{
+    struct err ignored; /* who needs to know tries again, and tells */
+
+    (void)find_refusal(context, &ignored);
+}
+
+/* Behind an index comes what must not be overwritten: a snapshot, or marks. */
+static void expect_refusal(struct s3 *s3, const char *name)
+{
+    struct pool *pool =
+        strncmp(name, "index/", 6) == 0 && refusal_of(s3) == S3_NOT_TRIED ? s3_uploaders(s3) : NULL;
+
+    if (pool)
+        (void)pool_try_submit(pool, find_refusal_early, s3);
 }
 
 int s3_is_ours(struct s3 *s3, const char *name, const char *id, bool *out, struct err *err)
@@ -281,10 +318,12 @@ int s3_create(struct s3 *s3, const char *name, const struct s3_label *label, con
     int status;
     int r = s3_check_retention(s3, name, err);
 
-    if (r == 0 && !unique && refusal_of(s3) == S3_NOT_TRIED)
-        r = probe(s3, err);
+    if (r == 0 && !unique)
+        r = find_refusal(s3, err);
     if (r < 0)
         return r;
+    if (unique)
+        expect_refusal(s3, name);
     if (refusal_of(s3) != S3_OVERWRITES)
         return create_by_refusal(s3, name, label, bytes, size, err);
     if (!unique)

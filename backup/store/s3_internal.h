@@ -62,6 +62,8 @@ struct s3 {
 
     pthread_mutex_t lock; /* guards what follows */
     enum s3_refusal refusal;
+    bool is_probing; /* somebody finds that out */
+    pthread_cond_t probed;
     enum s3_bucket_lock bucket_lock;
     struct nametable
         hidden; /* objects of which another version than the newest counts: its query */
@@ -160,6 +162,8 @@ int s3_write(struct store_put *put, uint64_t offset, const void *bytes, size_t c
              struct err *err);
 int s3_commit(struct store_put *put, const char *name, struct err *err);
 void s3_abort(struct store_put *put);
+
+struct pool *s3_uploaders(struct s3 *s3); /* NULL: no memory, or no threads */
 
 /* A small or middling object in one request. */
 int s3_create(struct s3 *s3, const char *name, const struct s3_label *label, const void *bytes,

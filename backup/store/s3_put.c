@@ -173,7 +173,7 @@ static void send_part(void *argument)
     pthread_mutex_unlock(&put->lock);
 }
 
-static struct pool *uploaders(struct s3 *s3)
+struct pool *s3_uploaders(struct s3 *s3)
 {
     pthread_mutex_lock(&s3->lock);
     if (!s3->uploaders)
@@ -186,7 +186,7 @@ static struct pool *uploaders(struct s3 *s3)
 /* Hands a part to the pool, and waits while that is full: so memory stays bounded. */
 static int submit(struct s3_put *put, size_t number, struct err *err)
 {
-    struct pool *pool = uploaders(s3_of(put));
+    struct pool *pool = s3_uploaders(s3_of(put));
     struct job *job = malloc(sizeof(*job));
     int r = begin_upload(put, err);
 

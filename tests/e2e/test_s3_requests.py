@@ -13,9 +13,9 @@ pytestmark = pytest.mark.xdist_group("s3")
 ARCHIVES = ["LIST data", "LIST meta", "LIST index"]
 LOOK = ["LIST remap", "LIST marks"]
 # All of a round are asked for before the first one is answered.
-OPENING = [["GET repository", "LIST keys/epoch"]]
+OPENING = [["GET repository", "LIST keys"], ["GET keys", "GET keys"]]  # an epoch, a slot
 SYNC = ["LIST forgets", "LIST holds", "LIST releases"]
-BACKUP = OPENING + [SYNC + ARCHIVES + ["LIST marks"], LOOK, LOOK, ARCHIVES, LOOK, ARCHIVES]
+BACKUP = OPENING + [SYNC + ARCHIVES + ["LIST marks"], LOOK, ["PUT index", "PUT tmp"], LOOK, ARCHIVES]
 
 
 @pytest.fixture
@@ -88,11 +88,20 @@ def test_what_a_backup_in_which_nothing_is_new_asks_for(s3_yester, proxy, tree):
     names = rounds.seen["PUT snapshots"]  # that of this second may be taken
     assert rounds.seen["GET repository"] == 1 and rounds.seen["PUT meta"] <= 1 and names >= 1
     assert rounds.seen["GET data"] == 0 and rounds.seen["PUT data"] == 0
-    assert sum(name.startswith("LIST") for name in rounds.asked) <= 22
-    assert len(rounds.asked) - names <= 33
+    assert sum(name.startswith("LIST") for name in rounds.asked) <= 16
+    assert len(rounds.asked) - names <= 27
     with Rounds(proxy, []) as rounds:
         s3_yester.run("list")
-    assert len(rounds.asked) <= 9
+    assert len(rounds.asked) <= 8
+
+
+def test_a_restore_where_nothing_is_known_reads_each_snapshot_once_and_all_of_them_together(s3_yester, proxy, tree):
+    names = [s3_yester.backup(tree) for _ in range(3)]
+    with Rounds(proxy, OPENING + [["GET snapshots"] * 3, SYNC]) as rounds:
+        target = s3_yester.restored(tree, names[-1], env={"XDG_CACHE_HOME": str(s3_yester.fresh("cache"))})
+    assert not rounds.alone and not rounds.left
+    assert rounds.seen["GET snapshots"] == 3
+    same(tree, target)
 
 
 def test_small_files_are_restored_by_few_large_requests(s3_yester, proxy, work):
@@ -104,4 +113,5 @@ def test_small_files_are_restored_by_few_large_requests(s3_yester, proxy, work):
     s3_yester.backup(source)
     with Rounds(proxy, []) as rounds:
         same(source, s3_yester.restored(source))
-    assert rounds.seen["GET data"] <= 8  # of 8 MB: a request for 64 files each would be 31
+    assert rounds.seen["GET data"] <= 4  # of 8 MB: a request for 64 files each would be 31
+    assert rounds.seen["GET meta"] <= 2
