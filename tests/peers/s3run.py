@@ -1,5 +1,5 @@
 """s3run - contenders-s3 with their repositories in one S3 server, behind a relay that delays and counts."""
-import os, shutil, signal, socket, subprocess, sys
+import os, re, shutil, signal, socket, subprocess, sys
 from common import DATA, HERE, LIVE, TMP, compare, drop, opt, quiet, row
 from contender import Contender
 from jobs import expect, fail, find_in, grep_in, live, state
@@ -8,6 +8,8 @@ from schedule import lockstep, runs
 sys.path.insert(0, HERE + '/../harness')
 import s3server
 
+# Read from their beginning, of a mount that has nothing of them: what can be compressed, and what cannot.
+SEQUENTIAL = {'seq': 'lib.bin', 'seq_random': 'rand.bin'}
 KINDS = 'LIST GET HEAD PUT POST DELETE other'.split()
 
 
@@ -108,15 +110,15 @@ def mounted(c, tag, rep, job, away):
     return m
 
 
-def on_mount(c, job, tag, argv, good, away=False):
-    """A command over a mount made anew; good(meter, output file) says 'ok' or what is wrong."""
+def on_mount(c, job, tag, argv, good, away=False, sink='lines'):
+    """A command over a mount made anew; good(meter, output file, mount's root) says 'ok' or what is wrong."""
     out = TMP + '/copied'
 
     def once(rep):
         try:
             root = mounted(c, tag, rep, job, away).root
-            m = c.counted(lambda: command(argv(root, out), c.jobcg, [c.dcg], cap=opt.mcap, sink='lines', cwd='/', log=c.log))
-            v = 'CAP' if m.rc == 'cap' else good(m, out) if m.rc in (0, 1) else 'DIFFERS rc=%s' % m.rc
+            m = c.counted(lambda: command(argv(root, out), c.jobcg, [c.dcg], cap=opt.mcap, sink=sink, cwd='/', log=c.log))
+            v = 'CAP' if m.rc == 'cap' else good(m, out, root) if m.rc in (0, 1) else 'DIFFERS rc=%s' % m.rc
             row(c.name, c.data, job, rep, m, verified=v, note=m.traffic)
             m.rc = 0 if m.rc == 1 else m.rc
             return m
@@ -136,16 +138,41 @@ def only_mount(c, tag):
     return runs(c, 'mount', once)
 
 
+def plain_gets(c):
+    """The same files as objects of their own, got in parallel: what the line and the server allow."""
+    c.fresh()
+    for name in SEQUENTIAL.values():
+        c.must('do_put', DATA + '/big/' + name)
+    for job, name in SEQUENTIAL.items():
+        yield from got(c, job, DATA + '/big/' + name)
+
+
+def got(c, job, path):
+    def once(rep):
+        drop(); quiet()
+        m = c.counted(lambda: c.do('do_get', path))
+        came = float(re.search(r'down=([\d.]+)', m.traffic)[1]) * 2**20 >= os.path.getsize(path)
+        row(c.name, c.data, job, rep, m, verified=fail(c, m) or ('ok' if came else 'DIFFERS %s' % m.traffic), note=m.traffic)
+        return m
+    return runs(c, job, once)
+
+
 def lines(make):
-    return lambda m, out: 'ok' if m.lines == expect(make.__name__, make(live('tree', 'tree2'))) else 'DIFFERS %d lines' % m.lines
+    return lambda m, out, root: 'ok' if m.lines == expect(make.__name__, make(live('tree', 'tree2'))) else 'DIFFERS %d lines' % m.lines
 
 
 def same_file(path):
-    return lambda m, out: 'ok' if subprocess.run(['cmp', '-s', path(), out]).returncode == 0 else 'DIFFERS'
+    return lambda m, out, root: 'ok' if subprocess.run(['cmp', '-s', path(), out]).returncode == 0 else 'DIFFERS'
+
+
+def same_there(name):
+    return lambda m, out, root: 'ok' if subprocess.run(['cmp', '-s', DATA + '/big/' + name, root + '/' + name]).returncode == 0 else 'DIFFERS'
 
 
 def jobs_of(c):
-    if c.data == 'tree':
+    if c.name == 'gets':
+        yield from plain_gets(c)
+    elif c.data == 'tree':
         yield from backup(c, 'first', 'do_backup', 'tree', 't1')
         yield from backup(c, 'same_cold', 'do_again', 'tree', 's')
         yield from backup(c, 'incr', 'do_again', 'tree2', 'i', False)
@@ -159,6 +186,9 @@ def jobs_of(c):
         yield from backup(c, 'first', 'do_backup', 'big', 't1')
         yield from restore(c, 't1')
         yield from on_mount(c, 'cp500', 't1', lambda root, out: ['cp', root + '/lib.bin', out], same_file(lambda: DATA + '/big/lib.bin'))
+        for job, name in SEQUENTIAL.items():
+            yield from on_mount(c, job, 't1', lambda root, _: ['sh', '-c', 'exec cat "$1" >/dev/null', 'x', root + '/' + name],
+                                same_there(name), True, False)
 
 
 def s3(names, delay):
@@ -170,7 +200,7 @@ def s3(names, delay):
     try:
         for data in opt.data:
             state.clear()
-            cs = [S3Contender(name, data, server, relay) for name in names]
+            cs = [S3Contender(name, data, server, relay) for name in names if data == 'big' or name != 'gets']
 
             def failed(c, e):
                 row(c.name, data, 'error', 1, verified='FAIL ' + repr(e)[:400])

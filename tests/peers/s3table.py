@@ -6,7 +6,8 @@ JOBS = [('tree', 'first', 'first backup, small files'), ('tree', 'same_cold', 'n
         ('tree', 'restore', 'restore, small files, without a cache'), ('tree', 'mount_ls', 'mount until the first `ls`, without a cache'),
         ('tree', 'find', '`find -ls` over the mount'), ('tree', 'grep', '`grep -r` over the mount'), ('tree', 'cp1k', '`cp` of one small file'),
         ('big', 'first', 'first backup, large files'), ('big', 'restore', 'restore, large files, without a cache'),
-        ('big', 'cp500', '`cp` of one large file')]
+        ('big', 'cp500', '`cp` of one large file'),
+        ('big', 'seq', '`cat` of 500 MiB of libraries, without a cache'), ('big', 'seq_random', '`cat` of 512 MiB of noise, without a cache')]
 
 
 def figure(rs, name):

@@ -7,7 +7,7 @@ compared was measured side by side, and what the sources look like can be the sa
 import time
 from common import T00, opt
 
-ORDER = ('first same_cold same_warm one diff_one incr restore mount find tar grep diff cp1k cp500 '
+ORDER = ('first same_cold same_warm one diff_one incr restore mount find tar grep diff cp1k cp500 seq seq_random '
          'rr4k_1 rr4k_4 rr128k_1 rr128k_4').split()
 
 
