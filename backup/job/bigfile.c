@@ -5,6 +5,7 @@
 
 #include "backup/base/cleanup.h"
 #include "backup/base/progress.h"
+#include "backup/job/packer.h"
 #include "backup/job/units_internal.h"
 
 static void bigfile_free(struct bigfile *big)
@@ -106,6 +107,22 @@ static int read_again(struct units *units, struct bigfile *big, struct err *err)
     return hand_on(units, big, false, err);
 }
 
+/* What lies in one piece is fetched by few requests later on.  Not for less: a lane that is used
+ * ends with an archive that is not full. */
+static void begin_lane(struct units *units, struct bigfile *big)
+{
+    if (big->has_lane || !big->scan.file->dir || big->scan.file->size < LANE_SIZE)
+        return;
+    big->lane = packer_lane_begin(units->options.packer);
+    big->has_lane = true;
+}
+
+static void end_lane(struct units *units, const struct bigfile *big)
+{
+    if (big->has_lane)
+        packer_lane_end(units->options.packer, big->lane);
+}
+
 /* All parts are in the file: it is done, unless it changed meanwhile. */
 static int finish(struct units *units, struct bigfile *big, struct err *err)
 {
@@ -121,6 +138,7 @@ static int finish(struct units *units, struct bigfile *big, struct err *err)
     }
     fileread_close(file);
     units_give(units, file);
+    end_lane(units, big);
     bigfile_free(big);
     return 0;
 }
@@ -153,7 +171,10 @@ static int begin_part(struct units *units, struct bigfile *big, uint64_t *out_nu
     pthread_mutex_unlock(&big->lock);
     if (units->ended)
         return 0;
-    return *out_number > 0 ? 1 : fileread_open(big->scan.file, err);
+    if (*out_number > 0)
+        return 1;
+    begin_lane(units, big);
+    return fileread_open(big->scan.file, err);
 }
 
 static void end_of_parts(struct bigfile *big)
@@ -170,6 +191,7 @@ int bigfile_part(struct worker *worker, struct bigfile *big, struct err *err)
     size_t fill = 0;
 
     int readable = begin_part(units, big, &number, err);
+    worker->lane = big->lane;
     int r = readable > 0 ? read_part(worker, big, &fill, err) : readable;
     if (readable <= 0 || r < 0 || big->scan.at_end || big->scan.file->failed) {
         end_of_parts(big);

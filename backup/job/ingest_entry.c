@@ -217,7 +217,7 @@ static int store_bytes(struct ingest *ingest, const uint8_t *bytes, size_t size,
         return dedup_wait(options->dedup, chunk.id, other, out)
                    ? 0
                    : err_set(err, ERR_SYSTEM, "a block could not be stored");
-    r = packer_put(options->packer, ingest->codec, bytes, size, &chunk, 1, &out->archive, err);
+    r = packer_put(options->packer, 0, ingest->codec, bytes, size, &chunk, 1, &out->archive, err);
     out->raw = chunk.raw;
     return r;
 }

@@ -13,17 +13,22 @@
 
 enum { DRY_CHUNKS_MAX = 1024 * 1024 };
 
-/* An archive being filled.  The packer holds one use while it is the current one. */
+/* An archive being filled.  The packer holds one use while it is its lane's current one. */
 struct filling {
     struct writer *writer;
     unsigned uses; /* under packer->lock */
 };
 
+struct lane {
+    struct filling *current; /* NULL: none open */
+    size_t files;            /* that go into it and no other */
+};
+
 struct packer {
     struct packer_options options;
     _Atomic uint64_t stored, dry_chunks;
-    pthread_mutex_t lock;    /* guards what follows */
-    struct filling *current; /* NULL: none open */
+    pthread_mutex_t lock; /* guards what follows */
+    struct lane lanes[PACKER_LANES];
 };
 
 int packer_new(const struct packer_options *options, struct packer **out, struct err *err)
@@ -41,11 +46,35 @@ void packer_free(struct packer *packer)
 {
     if (!packer)
         return;
-    if (packer->current)
-        writer_abort(packer->current->writer);
-    free(packer->current);
+    for (size_t i = 0; i < PACKER_LANES; i++) {
+        struct filling *filling = packer->lanes[i].current;
+        if (filling)
+            writer_abort(filling->writer);
+        free(filling);
+    }
     pthread_mutex_destroy(&packer->lock);
     free(packer);
+}
+
+size_t packer_lane_begin(struct packer *packer)
+{
+    size_t best = 0;
+
+    pthread_mutex_lock(&packer->lock);
+    for (size_t i = 1; i < PACKER_LANES; i++)
+        if (packer->lanes[i].files < packer->lanes[best].files)
+            best = i;
+    packer->lanes[best].files++;
+    pthread_mutex_unlock(&packer->lock);
+    return best;
+}
+
+void packer_lane_end(struct packer *packer, size_t lane)
+{
+    pthread_mutex_lock(&packer->lock);
+    assert(packer->lanes[lane].files > 0);
+    packer->lanes[lane].files--;
+    pthread_mutex_unlock(&packer->lock);
 }
 
 /* Full, and nobody writes into it any more. */
@@ -62,13 +91,14 @@ static int commit(struct packer *packer, struct filling *filling, struct err *er
                         packer->options.dedup, err);
 }
 
-/* The current archive, opened if there is none, with one more use. */
-static int take_current(struct packer *packer, struct filling **out, struct err *err)
+/* The lane's current archive, opened if there is none, with one more use. */
+static int take_current(struct packer *packer, struct lane *lane, struct filling **out,
+                        struct err *err)
 {
     int r = 0;
 
     pthread_mutex_lock(&packer->lock);
-    if (!packer->current) {
+    if (!lane->current) {
         struct filling *fresh = calloc(1, sizeof(*fresh));
         r = fresh ? writer_new(packer->options.repo, ARCHIVE_DATA, &fresh->writer, err)
                   : err_set(err, ERR_NOMEM, "no memory for an archive");
@@ -76,12 +106,12 @@ static int take_current(struct packer *packer, struct filling **out, struct err 
             free(fresh);
         } else {
             fresh->uses = 1;
-            packer->current = fresh;
+            lane->current = fresh;
         }
     }
     if (r == 0) {
-        packer->current->uses++;
-        *out = packer->current;
+        lane->current->uses++;
+        *out = lane->current;
     }
     pthread_mutex_unlock(&packer->lock);
     return r;
@@ -89,11 +119,12 @@ static int take_current(struct packer *packer, struct filling **out, struct err 
 
 /* Ends one use; `full` takes it out of its place as the current one.  Who ends the last use
  * commits. */
-static int release(struct packer *packer, struct filling *filling, bool full, struct err *err)
+static int release(struct packer *packer, struct lane *lane, struct filling *filling, bool full,
+                   struct err *err)
 {
     pthread_mutex_lock(&packer->lock);
-    if (full && packer->current == filling) {
-        packer->current = NULL;
+    if (full && lane->current == filling) {
+        lane->current = NULL;
         filling->uses--;
     }
     bool last = --filling->uses == 0;
@@ -113,15 +144,16 @@ static int put_dry(struct packer *packer, struct codec *codec, const uint8_t *ra
     return r;
 }
 
-static int put(struct packer *packer, struct codec *codec, const uint8_t *raw, size_t size,
-               struct chunk *chunks, size_t count, uint32_t *out_archive, struct err *err)
+static int put(struct packer *packer, struct lane *lane, struct codec *codec, const uint8_t *raw,
+               size_t size, struct chunk *chunks, size_t count, uint32_t *out_archive,
+               struct err *err)
 {
     for (;;) {
         struct filling *filling = NULL;
         uint32_t start = 0, stored = 0;
         struct err ignored;
 
-        int r = take_current(packer, &filling, err);
+        int r = take_current(packer, lane, &filling, err);
         if (r < 0)
             return r;
         bool full = !writer_has_room(filling->writer, size, count);
@@ -134,21 +166,23 @@ static int put(struct packer *packer, struct codec *codec, const uint8_t *raw, s
         bool done = !full && r == 0;
         packer->stored += stored;
         if (r < 0 && !full) {
-            release(packer, filling, false, &ignored);
+            release(packer, lane, filling, false, &ignored);
             return r;
         }
-        r = release(packer, filling, full, err);
+        r = release(packer, lane, filling, full, err);
         if (r < 0 || done)
             return r;
     }
 }
 
-int packer_put(struct packer *packer, struct codec *codec, const uint8_t *raw, size_t size,
-               struct chunk *chunks, size_t count, uint32_t *out_archive, struct err *err)
+int packer_put(struct packer *packer, size_t lane, struct codec *codec, const uint8_t *raw,
+               size_t size, struct chunk *chunks, size_t count, uint32_t *out_archive,
+               struct err *err)
 {
     bool dry = packer->options.dry_run;
-    int r = dry ? put_dry(packer, codec, raw, size, err)
-                : put(packer, codec, raw, size, chunks, count, out_archive, err);
+    int r =
+        dry ? put_dry(packer, codec, raw, size, err)
+            : put(packer, &packer->lanes[lane], codec, raw, size, chunks, count, out_archive, err);
 
     if (dry)
         *out_archive = 0;
@@ -164,10 +198,14 @@ int packer_put(struct packer *packer, struct codec *codec, const uint8_t *raw, s
 
 int packer_finish(struct packer *packer, struct err *err)
 {
-    struct filling *filling = STEAL(packer->current);
+    int r = 0;
 
-    assert(!filling || filling->uses == 1);
-    return filling ? commit(packer, filling, err) : 0;
+    for (size_t i = 0; r == 0 && i < PACKER_LANES; i++) {
+        struct filling *filling = STEAL(packer->lanes[i].current);
+        assert(!filling || filling->uses == 1);
+        r = filling ? commit(packer, filling, err) : 0;
+    }
+    return r;
 }
 
 uint64_t packer_stored(const struct packer *packer)

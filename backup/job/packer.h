@@ -1,9 +1,11 @@
 /*
  * packer — blocks of new chunks into data archives, one open archive after the other.
  *
- * Whoever fills an archive up, or is the last still writing into one that is full, commits it; the
- * others write into the next meanwhile.  A committed archive's index record goes to the baseline
- * and to the run's index.
+ * A lane is such a sequence of archives.  Large files that are stored at the same time go into
+ * lanes of their own, so that each lies in one piece; all else goes into the first.  Whoever fills
+ * an archive up, or is the last still writing into one that is full, commits it; the others write
+ * into the next meanwhile.  A committed archive's index record goes to the baseline and to the
+ * run's index.
  *
  * Ownership: borrows repo, baseline, dedup and the run's index.
  * Threads:   packer_put() from any thread; packer_finish() when all of them have returned.
@@ -33,12 +35,19 @@ struct packer_options {
     bool dry_run; /* encode and count, write nothing */
 };
 
+enum { PACKER_LANES = 3 };
+
 int packer_new(const struct packer_options *options, struct packer **out, struct err *err);
 void packer_free(struct packer *packer); /* drops what was not finished; NULL is allowed */
 
-/* Stores one block of chunks, and settles each of them with dedup.  Fills in `raw`; *out_archive is
- * where. */
-int packer_put(struct packer *packer, struct codec *codec, const uint8_t *raw, size_t size,
-               struct chunk *chunks, size_t count, uint32_t *out_archive, struct err *err);
+/* The lane that the fewest have begun; each ends once.  Any thread. */
+size_t packer_lane_begin(struct packer *packer);
+void packer_lane_end(struct packer *packer, size_t lane);
+
+/* Stores one block of chunks in a lane, and settles each of them with dedup.  Fills in `raw`;
+ * *out_archive is where. */
+int packer_put(struct packer *packer, size_t lane, struct codec *codec, const uint8_t *raw,
+               size_t size, struct chunk *chunks, size_t count, uint32_t *out_archive,
+               struct err *err);
 int packer_finish(struct packer *packer, struct err *err);
 uint64_t packer_stored(const struct packer *packer); /* bytes of blocks so far */

@@ -71,7 +71,7 @@ static int flush_block(struct worker *worker, struct err *err)
 
     if (count == 0)
         return 0;
-    int r = packer_put(worker->units->options.packer, worker->codec, worker->block,
+    int r = packer_put(worker->units->options.packer, worker->lane, worker->codec, worker->block,
                        worker->block_size, worker->chunks, count, &archive, err);
     for (size_t i = 0; r == 0 && i < count; i++)
         worker->pieces.at[worker->block_pieces[i]].place =

@@ -111,6 +111,7 @@ static void *work(void *argument)
             err_set(&err, ERR_CANCELLED, "interrupted");
             units_fail(units, &err);
         }
+        worker->lane = 0;
         worker->pieces.count = 0; /* what the unit before left there belongs to other files */
         int r = do_unit(worker, unit, &err);
         if (r < 0)

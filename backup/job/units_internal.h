@@ -21,6 +21,7 @@ enum {
     PORTION_EXTENTS = 256 * 1024, /* 6 MiB: more than these are handed over */
     READ_TRIES = 3,
     BIG_TRIES = 2,
+    LANE_SIZE = 16 * 1024 * 1024, /* a file of that much gets a lane of the packer */
 };
 
 struct sighting;
@@ -66,6 +67,8 @@ struct bigfile {
     uint8_t *left;    /* bytes read but not cut: CHUNK_MAX of room */
     size_t left_size;
     uint64_t number; /* of the next part */
+    size_t lane;     /* of the packer: its own from the first part on, if it is large enough */
+    bool has_lane;
     unsigned tries;
     pthread_mutex_t lock;  /* guards what follows */
     uint64_t begun, ended; /* parts */
@@ -90,6 +93,7 @@ struct worker {
     uint8_t *buffer; /* BUFFER_SIZE */
     uint8_t *block;  /* BLOCK_RAW_TARGET: new chunks on their way into a block */
     size_t block_size, block_count;
+    size_t lane; /* of the packer, for what the worker stores now */
     struct chunk chunks[BLOCK_CHUNKS];
     size_t block_pieces[BLOCK_CHUNKS]; /* which piece each of them is */
     struct pieces pieces;

@@ -5,11 +5,15 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 
 import pytest
 
-from conftest import BIN, wait_for
+from conftest import BIN, ROOT, wait_for
+
+sys.path.insert(0, str(ROOT / "tests/harness"))
+from formatrepo import Repository  # noqa: E402
 
 FILES = 600
 LARGE = 12  # of them larger than what grep reads at first, so that it asks for holes
@@ -298,3 +302,25 @@ def test_what_is_done_with_a_local_repository_loads_no_library_of_the_network_or
         found = {m.group(1) for path in yester.work.glob("loaded.*")
                  for m in re.finditer(r"calling init: .*/(lib[a-z]+)", path.read_text())}
         assert "libcrypto" in found and not found & {"libcurl", "libpq", "libssl", "libldap"}, found
+
+
+def spread(repo, entry):
+    """How many bytes of its archives a file's content reaches over."""
+    ranges = {}
+    for extent in repo.tree.extents(entry.content):
+        first, end = ranges.get(extent.archive, (extent.offset, 0))
+        ranges[extent.archive] = min(first, extent.offset), max(end, extent.offset + extent.length)
+    return sum(end - first for first, end in ranges.values())
+
+
+def test_large_files_stored_at_the_same_time_lie_in_one_piece_each(yester):
+    top = yester.fresh("source")
+    for i in range(3):
+        (top / f"large{i}").write_bytes(os.urandom(32 << 20))
+    yester.backup(top)
+    repo = Repository(yester.repo, yester.key.read_bytes())
+    large = [entry for _, _, entry in repo.entries(repo.root("latest")) if entry.content and entry.content.size == 32 << 20]
+    assert len(large) == 3
+    # Two workers store the same file, so that one of them is a MiB ahead; the other files were elsewhere meanwhile.
+    for entry in large:
+        assert spread(repo, entry) <= entry.content.size + (4 << 20), [spread(repo, e) for e in large]
