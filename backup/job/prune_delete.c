@@ -159,6 +159,8 @@ static int remove_roots(struct prune *prune, struct err *err)
         const struct roster_snapshot *snapshot = &prune->roster.at[i];
         bool expired = prune->verdicts[i] == PRUNE_EXPIRED;
 
+        if (prune->verdicts[i] == PRUNE_BARRED) /* told, and counted, already */
+            continue;
         int there = expired ? is_still_there(prune, snapshot, err) : 1;
         r = there == 1 ? remove_revisions(prune, snapshot, expired, err) : there;
         if (r < 0 || !expired || !there)
@@ -235,6 +237,13 @@ int prune_retire(struct prune *prune, uint32_t archive, struct err *err)
                                    : mark_one(prune, archive, err);
 }
 
+/* It would go, but for a snapshot that is locked. */
+static bool is_barred(const struct prune_object *object)
+{
+    return object->flags & FLAG_MATURE && object->flags & FLAG_GRACED &&
+           !(object->flags & FLAG_RETURNS);
+}
+
 /* Needed again.  A mark that another pruner might be acting on this moment stays: nothing refers to
  * the archive anew, and it is not deleted either. */
 static int unmark_one(struct prune *prune, uint32_t archive, struct err *err)
@@ -267,7 +276,7 @@ static int change_marks(struct prune *prune, struct err *err)
             r = unmark_one(prune, i, err);
         } else if (object->flags & FLAG_MARK && !prune->options->at_once) {
             r = mark_one(prune, i, err);
-        } else if (object->flags & FLAG_MATURE && prune->result->locked_snapshots > 0) {
+        } else if (is_barred(object)) {
             prune_note_needed(prune, i);
         } else if (object->flags & FLAG_MARKED) {
             prune->result->waiting++;

@@ -18,10 +18,11 @@ enum prune_flag {
     FLAG_MATURE = 8,  /* … for longer than the grace */
     FLAG_YOUNG = 16,  /* … for less than half of it, by every clock */
     FLAG_LIVE = 32,   /* a kept snapshot needs it */
-    FLAG_GRACED = 64, /* a forgotten one that may still come back does */
+    FLAG_GRACED = 64, /* a forgotten one that is still there does */
     FLAG_DELETE = 128,
     FLAG_MARK = 256,
-    FLAG_COLD = 512, /* in a class that freezes, be it thawed for some days */
+    FLAG_COLD = 512,     /* in a class that freezes, be it thawed for some days */
+    FLAG_RETURNS = 1024, /* a forgotten one that may still come back needs it */
 };
 
 /* An archive of any kind, by its number. */
@@ -30,7 +31,8 @@ struct prune_object {
     unsigned flags;
 };
 
-enum prune_verdict { PRUNE_KEPT, PRUNE_GRACED, PRUNE_EXPIRED };
+/* Kept; forgotten, and may still come back; would go, and is locked; goes. */
+enum prune_verdict { PRUNE_KEPT, PRUNE_GRACED, PRUNE_BARRED, PRUNE_EXPIRED };
 
 struct prune {
     const struct prune_options *options;

@@ -98,7 +98,7 @@ int prune_judge(struct prune *prune, struct err *err)
         int r = expired ? prune_root_is_locked(prune, snapshot, &locked, err) : 0;
         if (r < 0)
             return r;
-        prune->verdicts[i] = expired && !locked ? PRUNE_EXPIRED : PRUNE_GRACED;
+        prune->verdicts[i] = !expired ? PRUNE_GRACED : locked ? PRUNE_BARRED : PRUNE_EXPIRED;
     }
     return 0;
 }
@@ -113,7 +113,7 @@ int prune_need_all(struct prune *prune, enum prune_verdict verdict, struct liven
         if (prune->verdicts[i] != verdict)
             continue;
         r = prune_need(prune, live, &prune->roster.at[i], err);
-        if (r == -ERR_CORRUPT && verdict == PRUNE_GRACED) {
+        if (r == -ERR_CORRUPT && verdict != PRUNE_KEPT) {
             log_warn("%s; it is forgotten, so what it needs may be deleted before its time",
                      err->text);
             r = 0;

@@ -111,8 +111,10 @@ static void flag(struct prune *prune, const struct archive_id *id, unsigned flag
 /* What the run of a snapshot wrote is no running writer's; and its index archives stay with it. */
 static void note_roots(struct prune *prune)
 {
-    static const unsigned needed[] = {
-        [PRUNE_KEPT] = FLAG_LIVE, [PRUNE_GRACED] = FLAG_GRACED, [PRUNE_EXPIRED] = 0};
+    static const unsigned needed[] = {[PRUNE_KEPT] = FLAG_LIVE,
+                                      [PRUNE_GRACED] = FLAG_GRACED | FLAG_RETURNS,
+                                      [PRUNE_BARRED] = FLAG_GRACED,
+                                      [PRUNE_EXPIRED] = 0};
 
     for (size_t i = 0; i < prune->roster.count; i++) {
         const struct root *root = &prune->roster.at[i].root;
@@ -146,14 +148,26 @@ static int note_remaps(struct prune *prune, struct err *err)
     return r;
 }
 
-static void note_live(struct prune *prune)
+static void note_needed(struct prune *prune, const struct liveness *live, unsigned flags)
 {
-    for (uint32_t i = 0; i < prune->object_room; i++) {
-        if (liveness_has(prune->kept, i))
-            prune->objects[i].flags |= FLAG_LIVE;
-        if (liveness_has(prune->graced, i))
-            prune->objects[i].flags |= FLAG_GRACED;
-    }
+    for (uint32_t i = 0; i < prune->object_room; i++)
+        if (liveness_has(live, i))
+            prune->objects[i].flags |= flags;
+}
+
+/* Those that are locked come last: what only they need would go. */
+static int look_at_snapshots(struct prune *prune, struct err *err)
+{
+    int r = prune_need_all(prune, PRUNE_KEPT, prune->kept, err);
+
+    if (r == 0)
+        r = prune_need_all(prune, PRUNE_GRACED, prune->graced, err);
+    note_needed(prune, prune->graced, FLAG_RETURNS);
+    if (r == 0)
+        r = prune_need_all(prune, PRUNE_BARRED, prune->graced, err);
+    note_needed(prune, prune->graced, FLAG_GRACED);
+    note_needed(prune, prune->kept, FLAG_LIVE);
+    return r;
 }
 
 /* How old an object is that nothing names; what is not known is young. */
@@ -194,7 +208,7 @@ static int take_records(struct prune *prune, struct buf *stream, unsigned flags,
         if (!(object->flags & FLAG_THERE))
             continue;
         object->flags |= flags;
-        *out_needed |= object->flags & (FLAG_LIVE | FLAG_GRACED);
+        *out_needed |= object->flags & (FLAG_LIVE | FLAG_GRACED | FLAG_RETURNS);
     }
     stream->size = (size_t)(end - at);
     if (stream->size > 0)
@@ -289,7 +303,7 @@ static void decide_roots(struct prune *prune)
             continue;
         if (prune->verdicts[i] == PRUNE_KEPT)
             object->flags |= FLAG_LIVE | FLAG_YOUNG; /* its mark goes, however old */
-        else if (prune->verdicts[i] == PRUNE_GRACED && !(object->flags & FLAG_MARKED))
+        else if (prune->verdicts[i] != PRUNE_EXPIRED && !(object->flags & FLAG_MARKED))
             object->flags |= FLAG_MARK;
     }
 }
@@ -321,12 +335,9 @@ int prune_survey(struct prune *prune, struct err *err)
     if (r == 0)
         r = prune_judge(prune, err);
     if (r == 0)
-        r = prune_need_all(prune, PRUNE_KEPT, prune->kept, err);
-    if (r == 0)
-        r = prune_need_all(prune, PRUNE_GRACED, prune->graced, err);
+        r = look_at_snapshots(prune, err);
     if (r < 0)
         return r;
-    note_live(prune);
     note_roots(prune);
     r = note_remaps(prune, err);
     if (r == 0)

@@ -22,6 +22,8 @@ static struct prune_result result;
 static struct err err;
 
 static void (*before_prune)(struct fixture *fixture); /* may be NULL */
+/* What a bucket with object lock would say; NULL: nothing is locked. */
+static int (*retained)(struct store *store, const char *name, int64_t *out_ns, struct err *err);
 
 static inline int64_t believe(void *context, int64_t time_ns)
 {
@@ -81,7 +83,11 @@ static inline int prune_with(struct fixture *fixture, const struct prune_known *
                                           .known = known,
                                           .known_count = known ? 1 : 0,
                                           .believed = believe};
+    struct store_ops locking = *repo->store->ops;
 
+    locking.retained = retained;
+    if (retained)
+        repo->store->ops = &locking;
     if (before_prune)
         before_prune(fixture);
     int r = prune_run(&options, &result, &err);
