@@ -8,8 +8,11 @@
 #include "backup/archive/note.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/crew.h"
 #include "backup/base/err.h"
 #include "backup/store/store.h"
+
+enum { READERS = 16 };
 
 /* Notes of snapshots that there are, as their names say them. */
 struct notes {
@@ -235,46 +238,105 @@ static int read_root(struct repo *repo, struct roster_snapshot *snapshot, struct
     return snapshot->damaged ? 0 : r;
 }
 
+/* A snapshot, and the notes of its name. */
+struct reading {
+    struct repo *repo;
+    struct roster_snapshot *snapshot;
+    const struct note *notes;
+    size_t count;
+    struct crew *crew;
+};
+
 /* Removed since it was listed, or another revision took its place: what counts is listed anew. */
-static int interpret(struct repo *repo, struct roster *roster, const struct notes *notes,
-                     struct err *err)
+static int interpret(const struct reading *reading, struct err *err)
 {
-    size_t at = 0;
+    struct roster_snapshot *snapshot = reading->snapshot;
+    int r = read_root(reading->repo, snapshot, err);
+
+    if (r == 0 && reading->count > 0)
+        r = find_forgotten(reading->repo, reading->notes, reading->count, snapshot, err);
+    if (r == 0 && reading->count > 0)
+        r = find_holds(reading->repo, reading->notes, reading->count, snapshot, err);
+    return r;
+}
+
+static void run_reading(void *argument)
+{
+    const struct reading *reading = argument;
+    struct err err;
+
+    if (!crew_ended(reading->crew) && interpret(reading, &err) < 0)
+        crew_fail(reading->crew, &err);
+}
+
+/* Of a remote store many are read at once. */
+static int run_readings(struct repo *repo, struct reading *readings, size_t count, struct err *err)
+{
+    struct crew crew = {0};
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < roster->count; i++) {
-        struct roster_snapshot *snapshot = &roster->at[i];
-        size_t count = 0;
-
-        while (at + count < notes->count &&
-               strcmp(notes->at[at + count].snapshot, snapshot->name) == 0)
-            count++;
-        r = read_root(repo, snapshot, err);
-        if (r == 0 && count > 0)
-            r = find_forgotten(repo, notes->at + at, count, snapshot, err);
-        if (r == 0 && count > 0)
-            r = find_holds(repo, notes->at + at, count, snapshot, err);
-        at += count;
+    if (!repo_is_remote(repo)) {
+        for (size_t i = 0; r == 0 && i < count; i++)
+            r = interpret(&readings[i], err);
+        return r;
     }
+    r = crew_open(&crew, count < READERS ? count : READERS, READERS, NULL, "to read snapshots",
+                  err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < count; i++) {
+        readings[i].crew = &crew;
+        crew_submit(&crew, run_reading, &readings[i]);
+    }
+    r = crew_settle(&crew, r, err);
+    crew_close(&crew);
+    return r;
+}
+
+static int interpret_all(struct repo *repo, struct roster *roster, const struct notes *notes,
+                         struct err *err)
+{
+    struct reading *readings = calloc(roster->count + 1, sizeof(*readings));
+    size_t at = 0;
+
+    if (!readings)
+        return err_set(err, ERR_NOMEM, "no memory for %zu snapshots", roster->count);
+    for (size_t i = 0; i < roster->count; i++) {
+        struct reading *reading = &readings[i];
+
+        *reading =
+            (struct reading){.repo = repo, .snapshot = &roster->at[i], .notes = notes->at + at};
+        while (at < notes->count && strcmp(notes->at[at].snapshot, reading->snapshot->name) == 0) {
+            reading->count++;
+            at++;
+        }
+    }
+    int r = roster->count > 0 ? run_readings(repo, readings, roster->count, err) : 0;
+    free(readings);
     return r;
 }
 
 static int load(struct repo *repo, struct roster *out, struct err *err)
 {
     static const char *const prefixes[] = {"forgets/", "holds/", "releases/"};
+    enum { PREFIXES = sizeof(prefixes) / sizeof(prefixes[0]) };
     CLEANUP(notes_clear) struct notes notes = {0};
-    struct listing listing = {.roster = out, .notes = &notes};
+    struct listing listing = {.roster = out, .notes = &notes}, folders[PREFIXES];
+    struct store_listing stores[PREFIXES];
     int r = store_list(repo->store, "snapshots/", note_root, &listing, err);
 
     if (r == 0 && out->count > 0)
         qsort(out->at, out->count, sizeof(*out->at), by_name);
-    for (size_t i = 0; r == 0 && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-        listing.prefix = prefixes[i];
-        r = store_list(repo->store, prefixes[i], note_note, &listing, err);
+    for (size_t i = 0; i < PREFIXES; i++) {
+        folders[i] = listing;
+        folders[i].prefix = prefixes[i];
+        stores[i] = (struct store_listing){prefixes[i], note_note, &folders[i]};
     }
+    if (r == 0)
+        r = store_list_all(repo->store, stores, PREFIXES, err);
     if (r == 0 && notes.count > 0)
         qsort(notes.at, notes.count, sizeof(*notes.at), by_snapshot);
-    return r < 0 ? r : interpret(repo, out, &notes, err);
+    return r < 0 ? r : interpret_all(repo, out, &notes, err);
 }
 
 int roster_load(struct repo *repo, struct roster *out, struct err *err)

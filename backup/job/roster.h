@@ -5,7 +5,7 @@
  * For who deletes: nothing here is remembered from an earlier time.
  *
  * Ownership: roster_clear().
- * Threads:   one.
+ * Threads:   called by one; of a remote store many roots are read at once.
  * Errors:    those of the store.  A root that cannot be read is no error but a damaged snapshot.
  */
 #pragma once

@@ -67,14 +67,15 @@ int verify_list(struct verify *verify, struct err *err)
                    {"meta/", ARCHIVE_METADATA},
                    {"index/", ARCHIVE_INDEX},
                    {"remap/", ARCHIVE_REMAP}};
-    int r = 0;
+    enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
+    struct listing listings[FOLDERS];
+    struct store_listing stores[FOLDERS];
 
-    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && r == 0; i++) {
-        struct listing listing = {verify, folders[i].kind};
-
-        r = store_list(verify->repo->store, folders[i].prefix, note_object, &listing, err);
+    for (size_t i = 0; i < FOLDERS; i++) {
+        listings[i] = (struct listing){verify, folders[i].kind};
+        stores[i] = (struct store_listing){folders[i].prefix, note_object, &listings[i]};
     }
-    return r;
+    return store_list_all(verify->repo->store, stores, FOLDERS, err);
 }
 
 /* ---- blocks ------------------------------------------------------------------------------ */

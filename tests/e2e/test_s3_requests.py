@@ -69,6 +69,7 @@ class Rounds:
 
 def test_listings_that_need_not_wait_for_each_other_do_not(s3_yester, proxy, tree):
     s3_yester.backup(tree)
+    (tree / "more").write_text("so that there is an index to store\n")
     with Rounds(proxy, BACKUP) as rounds:
         s3_yester.backup(tree)
     assert not rounds.alone and not rounds.left
@@ -102,6 +103,18 @@ def test_a_restore_where_nothing_is_known_reads_each_snapshot_once_and_all_of_th
     assert not rounds.alone and not rounds.left
     assert rounds.seen["GET snapshots"] == 3
     same(tree, target)
+
+
+def test_a_prune_and_a_verify_ask_at_once_for_what_need_not_wait(s3_yester, proxy, tree):
+    for _ in range(3):
+        s3_yester.backup(tree)
+    looks = [SYNC, ["GET snapshots"] * 3]
+    with Rounds(proxy, [SYNC] + looks + looks) as rounds:  # the catalog's, and both of the pruner
+        s3_yester.run("prune")
+    assert not rounds.alone and not rounds.left
+    with Rounds(proxy, [SYNC + ARCHIVES + ["LIST marks"], ARCHIVES + ["LIST remap"]]) as rounds:
+        s3_yester.verify()
+    assert not rounds.alone and not rounds.left
 
 
 def test_small_files_are_restored_by_few_large_requests(s3_yester, proxy, work):
