@@ -156,7 +156,7 @@ static int run_receive(struct app *app, struct err *err)
     CLEANUP(session_close) struct session session = {0};
     CLEANUP(closep) int signals = -1;
     struct receiver receiver = {app, &session};
-    struct progress progress = {0};
+    struct progress progress = {.phase = NULL};
     CLEANUP(database_clear) struct database database = {0};
     const char *slot = app_text(app, "slot") ? app_text(app, "slot") : "yester";
     struct walreceive_settings settings = {
