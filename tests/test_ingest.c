@@ -10,6 +10,9 @@
 #include "backup/base/hex.h"
 #include "backup/base/progress.h"
 #include "backup/job/fileread.h"
+#include "backup/source/findings.h"
+#include "backup/source/scout.h"
+#include "backup/source/srcdir.h"
 #include "tests/harness/backingup.h"
 
 /* A command that runs in the source once, before (or just after) the file of this name is opened.
@@ -105,6 +108,34 @@ int __wrap_root_publish(struct repo *repo, const struct root *root, uint64_t *ou
     }
     prune_before_root = false;
     return __real_root_publish(repo, root, out_size, err);
+}
+
+/* What a scout saw in the source's top directory. */
+static struct findings *findings;
+
+struct findings *__wrap_scout_findings(struct scout *scout, const struct srcdir *dir);
+
+struct findings *__wrap_scout_findings(struct scout *scout, const struct srcdir *dir)
+{
+    (void)scout;
+    return findings && findings_are_of(findings, dir) ? STEAL(findings) : NULL;
+}
+
+/* As it is now, but for its size. */
+static void see(struct fixture *fixture, const char *name, uint64_t more)
+{
+    struct srcdir *dir = NULL;
+    struct statx st;
+    struct err err;
+
+    assert_true(srcdir_open(NULL, fixture->source, &dir, &err) == 0);
+    if (!findings)
+        findings = findings_new(dir);
+    assert_true(__real_statx(dir->fd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME,
+                             &st) == 0);
+    st.stx_size += more;
+    findings_note(findings, name, &st);
+    srcdir_unref(dir);
 }
 
 static int set_up_all(void **state)
@@ -209,6 +240,54 @@ static void what_goes_while_it_is_backed_up_is_noted(void **state)
     assert_true(fixture->troubles == 0 && fixture->notes == 3 && fixture->result.root.complete);
     assert_true(fixture->result.vanished == 3 && fixture->result.root.types[TYPE_FILES].files == 1);
     must_hold(fixture, "z");
+}
+
+static void what_a_scout_saw_counts_only_where_nothing_has_changed(void **state)
+{
+    struct fixture *fixture = *state;
+
+    shell(fixture,
+          "for f in becomes changes gone new same; do echo old > $f; done && ln changes link && "
+          "ln -s same symlink && rm new && sleep 0.05");
+    must_back_up(fixture);
+    see(fixture, "becomes", 1); /* a change that it saw */
+    see(fixture, "changes", 0);
+    see(fixture, "gone", 0);
+    see(fixture, "link", 0);
+    see(fixture, "same", 0);
+    see(fixture, "symlink", 0);
+    findings_finish(findings);
+    shell(fixture, "echo more >> changes && rm gone becomes && mkdir becomes && echo new > new");
+    must_back_up(fixture);
+    assert_null(findings);
+    assert_true(fixture->troubles == 0 && fixture->result.vanished == 1);
+    assert_true(fixture->result.files_unchanged == 1 && fixture->result.files_read == 2);
+    must_be(fixture, "same", "old\n");
+    must_be(fixture, "changes", "old\nmore\n"); /* two names: looked at again */
+    must_be(fixture, "link", "old\nmore\n");
+    must_be(fixture, "new", "new\n");
+    assert_true(is_there(fixture, "symlink"));
+    assert_false(is_there(fixture, "gone"));
+    assert_false(is_there(fixture, "becomes"));
+
+    shell(fixture, "sleep 0.05");
+    must_back_up(fixture); /* without a scout, as before */
+    assert_true(fixture->result.vanished == 0 && is_there(fixture, "becomes"));
+}
+
+static void a_change_that_a_scout_saw_is_read_as_it_is_now(void **state)
+{
+    struct fixture *fixture = *state;
+
+    shell(fixture, "echo old > file && sleep 0.05");
+    must_back_up(fixture);
+    shell(fixture, "echo changed > file");
+    see(fixture, "file", 0);
+    findings_finish(findings);
+    shell(fixture, "echo once more >> file");
+    must_back_up(fixture);
+    assert_true(fixture->result.files_read == 1 && fixture->result.changed == 0);
+    must_be(fixture, "file", "changed\nonce more\n");
 }
 
 static void other_names_are_kept_when_the_first_one_goes(void **state)
@@ -545,6 +624,8 @@ int main(void)
         CASE(a_growing_file_is_read_as_far_as_it_went),
         CASE(a_file_that_was_cut_short_is_read_again),
         CASE(what_goes_while_it_is_backed_up_is_noted),
+        CASE(what_a_scout_saw_counts_only_where_nothing_has_changed),
+        CASE(a_change_that_a_scout_saw_is_read_as_it_is_now),
         CASE(other_names_are_kept_when_the_first_one_goes),
         CASE(other_names_keep_their_content_when_the_first_one_is_replaced),
         CASE(a_file_that_gets_a_second_name_while_it_is_read_is_kept),

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backup/base/err.h"
+#include "backup/source/findings.h"
 #include "backup/source/srcdir.h"
 #include "tests/harness/cmocka.h"
 
@@ -46,7 +47,7 @@ static unsigned sent(const char *top, const char *name)
     assert_true(srcdir_open(NULL, top, &dir, &err) == 0);
     unsigned before = open_descriptors();
     scout_send(scout, dir, name);
-    for (unsigned i = 0; i < 100 && atomic_load(&asked) < 5; i++)
+    for (unsigned i = 0; i < 100 && atomic_load(&asked) < 3; i++)
         (void)usleep(2000);
     scout_free(scout);
     assert_true(open_descriptors() == before);
@@ -84,7 +85,7 @@ static void all_that_is_in_a_directory_is_looked_at(void **state)
     const char *top = *state;
 
     make(top, "mkdir d && touch d/a d/b d/c");
-    assert_true(sent(top, "d") == 5); /* with "." and ".." */
+    assert_true(sent(top, "d") == 3);
 }
 
 static void what_is_no_directory_or_is_gone_is_passed_over(void **state)
@@ -101,6 +102,55 @@ static void another_file_system_is_never_looked_into(void **state)
 {
     (void)state;
     assert_true(sent("/", "proc") == 0);
+}
+
+/* What was seen in `name` of `top`; NULL: nothing. */
+static struct findings *found(const char *top, const char *name, bool reached)
+{
+    struct scout *scout = scout_new();
+    struct srcdir *dir = NULL, *inner = NULL;
+    struct findings *findings = NULL;
+    struct err err;
+
+    assert_true(srcdir_open(NULL, top, &dir, &err) == 0);
+    assert_true(srcdir_open(dir, name, &inner, &err) == 0);
+    assert_null(scout_findings(scout, inner));
+    if (reached)
+        scout_reached(scout, inner);
+    scout_send(scout, dir, name);
+    for (unsigned i = 0; i < (reached ? 20 : 1000) && !findings; i++) {
+        findings = scout_findings(scout, inner);
+        (void)usleep(2000);
+    }
+    assert_null(scout_findings(scout, inner)); /* they were handed over */
+    scout_free(scout);
+    srcdir_unref(inner);
+    srcdir_unref(dir);
+    return findings;
+}
+
+static void what_it_saw_is_for_who_comes_after_it(void **state)
+{
+    const char *top = *state;
+    struct statx st;
+
+    make(top, "mkdir -p d/sub && echo 12345 > d/file && ln -s file d/link");
+    struct findings *findings = found(top, "d", false);
+    assert_non_null(findings);
+    assert_true(findings_count(findings) == 2); /* no directories */
+    assert_true(findings_find(findings, "file", &st) && st.stx_size == 6);
+    assert_true(findings_find(findings, "link", &st) && S_ISLNK(st.stx_mode));
+    findings_free(findings);
+}
+
+static void who_is_late_stays(void **state)
+{
+    const char *top = *state;
+
+    make(top, "mkdir d && touch d/a d/b d/c");
+    atomic_store(&asked, 0);
+    assert_null(found(top, "d", true));
+    assert_true(atomic_load(&asked) == 0);
 }
 
 static void it_pays_for_a_while_after_somebody_had_to_wait(void **state)
@@ -133,6 +183,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_no_directory_or_is_gone_is_passed_over, set_up,
                                         tear_down),
         cmocka_unit_test(another_file_system_is_never_looked_into),
+        cmocka_unit_test_setup_teardown(what_it_saw_is_for_who_comes_after_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_is_late_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(it_pays_for_a_while_after_somebody_had_to_wait, set_up,
                                         tear_down),
     };

@@ -188,13 +188,30 @@ static int add_link(struct ingest *ingest, struct frame *frame, const struct wal
     return ingest_add(ingest, frame, entry, same ? &position : NULL, err);
 }
 
-static int take_entry(struct ingest *ingest, const struct walk_item *item, struct err *err)
+/* What a scout saw some moments ago says no more than that nothing has changed. */
+static int take_seen(struct ingest *ingest, struct walk_item *item, bool *out_done, struct err *err)
+{
+    struct frame *frame = ingest->frame;
+    struct entry entry;
+
+    entry_from_statx(&entry, item->name, &item->st);
+    const struct entry *old = entry.shared ? NULL : ingest_old(ingest, frame, item->name);
+    *out_done = true;
+    if (old && ingest_same_attributes(old, &entry) && ingest_content_holds(ingest, old, &item->st))
+        return take_over(ingest, frame, old, &entry, &item->st, err);
+    *out_done = walk_look_again(ingest->walk, item) != 0;
+    return 0;
+}
+
+static int take_entry(struct ingest *ingest, struct walk_item *item, struct err *err)
 {
     struct frame *frame = ingest->frame;
     struct entry entry;
     bool done = false;
-    int r = 0;
+    int r = item->seen_before ? take_seen(ingest, item, &done, err) : 0;
 
+    if (r < 0 || done)
+        return r;
     entry_from_statx(&entry, item->name, &item->st);
     if (entry.shared)
         r = add_link(ingest, frame, item, &entry, &done, err);
@@ -281,7 +298,7 @@ static int leave_directory(struct ingest *ingest, struct err *err)
     return ingest_advance(ingest, left, err);
 }
 
-static int take_item(struct ingest *ingest, const struct walk_item *item, struct err *err)
+static int take_item(struct ingest *ingest, struct walk_item *item, struct err *err)
 {
     if (item->event == WALK_ENTER)
         return ingest->frame ? enter_directory(ingest, item, err) : enter_root(ingest, err);

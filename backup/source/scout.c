@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +14,23 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/pool.h"
+#include "backup/source/findings.h"
 #include "backup/source/srcdir.h"
 
 /* A wait keeps scouts going for so many directories. */
 enum { THREADS = 3, WAITING_MAX = 64, HEAT = 64, DENTS_SIZE = 32 * 1024 };
+/* The walk may be a while in what lies below the first of the directories that they looked into. */
+enum { KEPT_MOST = 256, KEPT_ENTRIES = 2 * FINDINGS_MOST, REACHED = 256 };
 
 struct scout {
     struct pool *pool; /* NULL: nothing was sent yet */
     atomic_int heat;
     atomic_bool over;
+    _Atomic uint64_t reached[REACHED]; /* by the walk, lately: inodes, each at its remainder */
+
+    pthread_mutex_t lock;             /* guards what follows */
+    struct findings *kept[KEPT_MOST]; /* the oldest first */
+    size_t count, entries;
 };
 
 struct errand {
@@ -32,7 +41,51 @@ struct errand {
 
 struct scout *scout_new(void)
 {
-    return calloc(1, sizeof(struct scout));
+    struct scout *scout = calloc(1, sizeof(*scout));
+
+    if (scout)
+        pthread_mutex_init(&scout->lock, NULL);
+    return scout;
+}
+
+/* The lock is held. */
+static struct findings *take(struct scout *scout, size_t i)
+{
+    struct findings *taken = scout->kept[i];
+
+    scout->count--;
+    scout->entries -= findings_count(taken);
+    memmove(&scout->kept[i], &scout->kept[i + 1], (scout->count - i) * sizeof(struct findings *));
+    return taken;
+}
+
+/* The oldest give way: the walk has most likely been there without them. */
+static void keep(struct scout *scout, struct findings *findings)
+{
+    pthread_mutex_lock(&scout->lock);
+    while (scout->count == KEPT_MOST ||
+           (scout->count > 0 && scout->entries + findings_count(findings) > KEPT_ENTRIES))
+        findings_free(take(scout, 0));
+    scout->kept[scout->count++] = findings;
+    scout->entries += findings_count(findings);
+    pthread_mutex_unlock(&scout->lock);
+}
+
+void scout_reached(struct scout *scout, const struct srcdir *dir)
+{
+    atomic_store_explicit(&scout->reached[dir->inode % REACHED], dir->inode, memory_order_relaxed);
+}
+
+struct findings *scout_findings(struct scout *scout, const struct srcdir *dir)
+{
+    struct findings *found = NULL;
+
+    pthread_mutex_lock(&scout->lock);
+    for (size_t i = scout->count; !found && i > 0; i--)
+        if (findings_are_of(scout->kept[i - 1], dir))
+            found = take(scout, i - 1);
+    pthread_mutex_unlock(&scout->lock);
+    return found;
 }
 
 void scout_free(struct scout *scout)
@@ -41,6 +94,9 @@ void scout_free(struct scout *scout)
         return;
     atomic_store(&scout->over, true); /* what still waits is given up */
     pool_free(scout->pool);
+    while (scout->count > 0)
+        findings_free(take(scout, 0));
+    pthread_mutex_destroy(&scout->lock);
     free(scout);
 }
 
@@ -62,15 +118,17 @@ bool scout_pays(const struct scout *scout)
     return atomic_load_explicit(&scout->heat, memory_order_relaxed) > 0;
 }
 
-static void look_at(int fd, const char *name)
+static void look_at(int fd, const char *name, struct findings *findings)
 {
     struct statx st;
 
-    (void)statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME,
-                &st);
+    if (statx(fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME,
+              &st) == 0 &&
+        findings && !S_ISDIR(st.stx_mode))
+        findings_note(findings, name, &st);
 }
 
-static void look_into(const struct scout *scout, int fd)
+static void look_into(const struct scout *scout, int fd, struct findings *findings)
 {
     _Alignas(struct dirent64) char dents[DENTS_SIZE];
     long got;
@@ -78,20 +136,34 @@ static void look_into(const struct scout *scout, int fd)
     while ((got = syscall(SYS_getdents64, fd, dents, sizeof(dents))) > 0)
         for (long at = 0; at < got && !atomic_load(&scout->over);) {
             const struct dirent64 *dent = (const struct dirent64 *)(dents + at);
-            look_at(fd, dent->d_name);
+            if (strcmp(dent->d_name, ".") != 0 && strcmp(dent->d_name, "..") != 0)
+                look_at(fd, dent->d_name, findings);
             at += dent->d_reclen;
         }
 }
 
-/* On the same file system as its parent: opening a directory that waits to be mounted over would
- * mount it. */
-static bool is_near(const struct errand *errand)
+static void look_and_keep(struct scout *scout, const struct srcdir *dir)
+{
+    struct findings *findings = findings_new(dir);
+
+    look_into(scout, dir->fd, findings);
+    if (!findings)
+        return;
+    findings_finish(findings);
+    keep(scout, findings);
+}
+
+/* Ahead of the walk still, and on the same file system as its parent: opening a directory that
+ * waits to be mounted over would mount it. */
+static bool is_worthwhile(const struct errand *errand)
 {
     struct stat st;
 
     return fstatat(errand->dir->fd, errand->name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) ==
                0 &&
-           S_ISDIR(st.st_mode) && st.st_dev == errand->dir->device;
+           S_ISDIR(st.st_mode) && st.st_dev == errand->dir->device &&
+           atomic_load_explicit(&errand->scout->reached[st.st_ino % REACHED],
+                                memory_order_relaxed) != st.st_ino;
 }
 
 static void run(void *argument)
@@ -102,9 +174,9 @@ static void run(void *argument)
     long waits = scout_waits();
     struct err ignored;
 
-    if (!atomic_load(&scout->over) && is_near(errand) &&
+    if (!atomic_load(&scout->over) && is_worthwhile(errand) &&
         srcdir_open(errand->dir, errand->name, &dir, &ignored) == 0) {
-        look_into(scout, dir->fd);
+        look_and_keep(scout, dir);
         scout_waited(scout, waits);
     }
     srcdir_unref(dir);

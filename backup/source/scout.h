@@ -2,9 +2,10 @@
  * scout — has the kernel read directories that the walk will come to, while the walk is elsewhere.
  *
  * A walk over a cold disk waits for one block after the other.  A scout opens a directory ahead of
- * it and asks for the attributes of all that is in there; what it learns is thrown away, but the
- * walk then finds it in the kernel's caches.  Where nothing is waited for (a warm cache), scouting
- * would only cost: so it goes on only for as long as somebody has lately had to wait.
+ * it and asks for the attributes of all that is in there: the walk then finds what it needs in the
+ * kernel's caches, or takes what the scout saw (findings.h).  Where nothing is waited for (a warm
+ * cache), scouting would only cost: so it goes on only for as long as somebody has lately had to
+ * wait.
  *
  * It changes nothing and tells nothing: what it cannot open the walk will report.  It never looks
  * into another file system, and so never has one mounted.
@@ -17,6 +18,7 @@
 
 #include <stdbool.h>
 
+struct findings;
 struct scout;
 struct srcdir;
 
@@ -33,3 +35,8 @@ void scout_waited(struct scout *scout, long waits_before);
 bool scout_pays(const struct scout *scout);
 /* Directory `name` of `dir` will be read soon. */
 void scout_send(struct scout *scout, struct srcdir *dir, const char *name);
+/* The walk is in this directory now: who has not set out for it stays. */
+void scout_reached(struct scout *scout, const struct srcdir *dir);
+/* What a scout saw in this directory, which is then the caller's; NULL: none was there, or is
+ * through with it. */
+struct findings *scout_findings(struct scout *scout, const struct srcdir *dir);

@@ -122,9 +122,10 @@ static int give_name(struct walk *walk, const char *name, bool asked, struct wal
     struct entering how = {.asked = asked};
     struct frame *frame = walk_top(walk);
     struct statx st;
+    bool seen = frame->findings && findings_find(frame->findings, name, &st);
 
     int r = walk_set_path(walk, frame->path_size, name, err);
-    if (r == 0)
+    if (r == 0 && !seen)
         r = stat_name(walk, name, &st);
     if (r != 0)
         return r;
@@ -144,7 +145,22 @@ static int give_name(struct walk *walk, const char *name, bool asked, struct wal
     if (directory)
         return walk_enter(walk, name, &st, &how, out, err);
     walk_fill(walk, out, &st, WALK_ENTRY, frame->dir);
+    out->seen_before = seen;
     return 0;
+}
+
+int walk_look_again(struct walk *walk, struct walk_item *item)
+{
+    struct err trouble;
+    int r = stat_name(walk, item->name, &item->st);
+
+    if (r == 0 && S_ISDIR(item->st.stx_mode)) {
+        (void)err_set(&trouble, ERR_NOT_FOUND, "a directory has taken its place");
+        walk_report(walk, &trouble);
+        r = NOT_GIVEN;
+    }
+    item->seen_before = false;
+    return r;
 }
 
 /* Component `name` of the sources [first, end) below the partial directory of `frame`. */
@@ -290,6 +306,7 @@ void walk_free(struct walk *walk)
     for (size_t i = 0; i < walk->depth; i++) {
         srcdir_unref(walk->frames[i].dir);
         listing_free(walk->frames[i].listing);
+        findings_free(walk->frames[i].findings);
     }
     scout_free(walk->scout);
     buf_clear(&walk->path);

@@ -25,12 +25,15 @@ struct err;
 struct srcdir;
 struct walk;
 
+enum { NOT_GIVEN = 1 }; /* beside 0 and errors: this name is passed over */
+
 enum walk_event { WALK_END, WALK_ENTER, WALK_ENTRY, WALK_LEAVE };
 
 struct walk_item {
     enum walk_event event;
     const char *name;      /* in its directory; "" for the root */
     struct statx st;       /* not for WALK_LEAVE */
+    bool seen_before;      /* ENTRY: st is what a scout saw (findings.h) */
     struct srcdir *parent; /* NULL for the root */
     struct srcdir *dir;    /* ENTER, LEAVE: the directory itself */
     bool partial;          /* ENTER: only what leads to the paths asked for */
@@ -52,6 +55,9 @@ struct walk_options {
 
 int walk_new(const struct walk_options *options, struct walk **out, struct err *err);
 int walk_next(struct walk *walk, struct walk_item *out, struct err *err);
+/* The attributes of an entry that was seen before, as they are now.  NOT_GIVEN: it is gone, or
+ * could not be looked at, which was told. */
+int walk_look_again(struct walk *walk, struct walk_item *item);
 /* The absolute path of the item that walk_next() gave last; terminated. */
 const char *walk_path(const struct walk *walk, size_t *out_size);
 /* Source paths after cleaning: without those that lie below another. */

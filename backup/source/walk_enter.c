@@ -119,6 +119,8 @@ void walk_drop(struct walk *walk)
 
     walk->leaving = false;
     listing_free(frame->listing);
+    walk->found -= frame->findings ? findings_count(frame->findings) : 0;
+    findings_free(frame->findings);
     srcdir_unref(frame->dir);
     walk->depth--;
     if (walk->lowest_open > walk->depth)
@@ -186,6 +188,22 @@ static int enter_marked(struct walk *walk, struct frame *frame)
     return named ? 0 : NOT_GIVEN;
 }
 
+/* What a scout saw in here; not while the directories on the way have much. */
+static void take_findings(struct walk *walk, struct frame *frame)
+{
+    enum { HELD_MOST = 2 * FINDINGS_MOST };
+    struct findings *findings = scout_findings(walk->scout, frame->dir);
+
+    if (!findings)
+        return;
+    if (walk->found + findings_count(findings) > HELD_MOST) {
+        findings_free(findings);
+        return;
+    }
+    walk->found += findings_count(findings);
+    frame->findings = findings;
+}
+
 /* Reads the names of a directory that is read whole, unless something keeps them out. */
 static int fill_frame(struct walk *walk, struct frame *frame, const struct frame *parent,
                       bool asked, struct err *err)
@@ -198,10 +216,14 @@ static int fill_frame(struct walk *walk, struct frame *frame, const struct frame
         return 0;
     }
     long waits = scout_waits();
+    if (walk->scout)
+        scout_reached(walk->scout, frame->dir);
     int r =
         listing_new(frame->dir->fd, walk->markers, walk->marker_count, &frame->listing, &trouble);
-    if (walk->scout)
+    if (walk->scout) {
         scout_waited(walk->scout, waits);
+        take_findings(walk, frame);
+    }
     if (r < 0)
         *err = trouble;
     else if (r == LISTING_UNREADABLE)

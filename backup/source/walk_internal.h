@@ -3,13 +3,12 @@
 #pragma once
 
 #include "backup/base/buf.h"
+#include "backup/source/findings.h"
 #include "backup/source/listing.h"
 #include "backup/source/pathset.h"
 #include "backup/source/scout.h"
 #include "backup/source/srcdir.h"
 #include "backup/source/walk.h"
-
-enum { NOT_GIVEN = 1 }; /* beside 0 and errors: this name is passed over */
 
 struct frame {
     struct srcdir *dir; /* NULL: closed for now */
@@ -19,7 +18,8 @@ struct frame {
     size_t first, end; /* partial: the sources below this directory */
     size_t path_size;  /* of the directory in walk->path */
     bool partial, prune;
-    size_t root_size;      /* of the source path that it belongs to; 0 above all of them */
+    struct findings *findings; /* NULL: none */
+    size_t root_size;          /* of the source path that it belongs to; 0 above all of them */
     size_t scouted, again; /* positions in the listing: scouts were sent up to here, and are sent
                               again when the walk has come there */
     bool dead;             /* could not be opened again: its rest was reported */
@@ -36,6 +36,7 @@ struct walk {
     struct buf path;              /* of the last item, terminated */
     bool started, leaving;
     struct scout *scout; /* NULL: descriptors are short, or memory */
+    size_t found;        /* what all frames have as findings */
 };
 
 /* How a directory is entered: as a partial one with the sources [first, end) below it, or whole. */
