@@ -76,7 +76,7 @@ struct catalog {
     struct catalog_baseline baseline;
     pthread_mutex_t lock; /* guards what follows */
     struct sql sql;
-    bool deep; /* states and segments are as the repository was once */
+    bool deep;                    /* states and segments are as the repository was once */
     struct root kept[ROOTS_KEPT]; /* the newest that the last sync read */
     size_t kept_count;
 };
