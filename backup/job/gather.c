@@ -72,27 +72,12 @@ void gather_free(struct gather *gather)
     }
     gather_wait_stored(gather);
     gather_collect_end(gather);
+    gather_free_spare(gather);
     sorter_free(gather->sorter);
     buf_clear(&gather->record);
     pthread_cond_destroy(&gather->changed);
     pthread_mutex_destroy(&gather->lock);
     free(gather);
-}
-
-static int part_new(struct gather *gather, struct gather_part **out, struct err *err)
-{
-    struct gather_part *part = calloc(1, sizeof(*part));
-    uint8_t *buffer = malloc(BUFFER_SIZE);
-
-    if (!part || !buffer) {
-        free(part);
-        free(buffer);
-        return err_set(err, ERR_NOMEM, "no memory for a part of a stream");
-    }
-    part->gather = gather;
-    part->buffer = buffer;
-    *out = part;
-    return 0;
 }
 
 /* A lane that nobody pushes into. */
@@ -126,7 +111,7 @@ static struct gather_run *open_run(struct gather_lane *lane)
 static int begin_run(struct gather_file *file, struct err *err)
 {
     struct gather_lane *lane = file->lane;
-    int r = lane->part ? 0 : part_new(file->gather, &lane->part, err);
+    int r = lane->part ? 0 : gather_part_new(file->gather, &lane->part, err);
 
     if (r < 0)
         return r;
@@ -159,7 +144,7 @@ static int turn_over(struct gather_file *file, struct err *err)
 
     int r = cut(file, false, err);
     if (r == 0)
-        r = part_new(file->gather, &next, err);
+        r = gather_part_new(file->gather, &next, err);
     if (r < 0)
         return r;
     end_run(lane);

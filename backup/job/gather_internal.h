@@ -59,6 +59,7 @@ struct gather_run {
  * small files. */
 struct gather_part {
     struct gather *gather;
+    struct gather_part *next; /* of those that are spare */
     uint8_t *buffer; /* BUFFER_SIZE */
     struct pieces pieces;
     size_t bytes;
@@ -100,6 +101,8 @@ struct gather {
     pthread_cond_t changed;
     struct gather_lane *idle;
     size_t under_way, under_way_max; /* parts with the workers */
+    struct gather_part *spare;       /* for the next ones: `under_way_max` at most */
+    size_t spare_count;
     struct gather_item *inbox, **inbox_tail;
     size_t inbox_count;
     bool closing;
@@ -112,6 +115,10 @@ int gather_file_new(struct gather *gather, const char *path,
 
 /* gather_store.c: what a worker does with a part; frees it. */
 int gather_store(struct worker *worker, struct gather_part *part, struct err *err);
+/* One that is spare, or a new one; and back. */
+int gather_part_new(struct gather *gather, struct gather_part **out, struct err *err);
+void gather_part_free(struct gather_part *part);
+void gather_free_spare(struct gather *gather);
 /* Hands the lane's part to the workers; waits while they are behind. */
 int gather_send(struct gather *gather, struct gather_lane *lane, struct err *err);
 /* It is not stored after all; its files are told. */

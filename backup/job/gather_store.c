@@ -78,11 +78,67 @@ static int end_run(struct worker *worker, const struct gather_run *run, struct e
     return r;
 }
 
-static void part_free(struct gather_part *part)
+/* ---- parts ---- */
+
+static struct gather_part *take_spare(struct gather *gather)
+{
+    pthread_mutex_lock(&gather->lock);
+    struct gather_part *part = gather->spare;
+    if (part) {
+        gather->spare = part->next;
+        gather->spare_count--;
+    }
+    pthread_mutex_unlock(&gather->lock);
+    return part;
+}
+
+int gather_part_new(struct gather *gather, struct gather_part **out, struct err *err)
+{
+    struct gather_part *part = take_spare(gather);
+
+    if (!part && (part = calloc(1, sizeof(*part))))
+        part->buffer = malloc(BUFFER_SIZE);
+    if (!part || !part->buffer) {
+        free(part);
+        return err_set(err, ERR_NOMEM, "no memory for a part of a stream");
+    }
+    part->gather = gather;
+    part->pieces.count = part->run_count = part->bytes = 0;
+    *out = part;
+    return 0;
+}
+
+static void destroy(struct gather_part *part)
 {
     free(part->buffer);
     free(part->pieces.at);
     free(part);
+}
+
+/* Kept for the next one: a MiB that the system hands out anew costs 256 page faults. */
+void gather_part_free(struct gather_part *part)
+{
+    struct gather *gather = part->gather;
+
+    pthread_mutex_lock(&gather->lock);
+    bool kept = gather->spare_count < gather->under_way_max;
+    if (kept) {
+        part->next = gather->spare;
+        gather->spare = part;
+        gather->spare_count++;
+    }
+    pthread_mutex_unlock(&gather->lock);
+    if (!kept)
+        destroy(part);
+}
+
+void gather_free_spare(struct gather *gather)
+{
+    while (gather->spare) {
+        struct gather_part *gone = gather->spare;
+        gather->spare = gone->next;
+        destroy(gone);
+    }
 }
 
 void gather_part_abandon(struct gather_part *part)
@@ -93,7 +149,7 @@ void gather_part_abandon(struct gather_part *part)
     for (size_t i = 0; i < part->run_count; i++)
         if (end_run(NULL, &part->runs[i], &err) < 0)
             units_fail(units, &err);
-    part_free(part);
+    gather_part_free(part);
 }
 
 int gather_store(struct worker *worker, struct gather_part *part, struct err *err)
@@ -116,7 +172,7 @@ int gather_store(struct worker *worker, struct gather_part *part, struct err *er
     worker->pieces = own;
     units->bytes_read += part->bytes;
     progress_add(units->options.progress, 0, part->bytes);
-    part_free(part);
+    gather_part_free(part);
     if (r < 0)
         units_fail(units, err); /* before anybody who waits looks */
     pthread_mutex_lock(&gather->lock);
