@@ -73,11 +73,22 @@ const char *pg_text(const struct pg_result *rows, int row, int column);
 bool pg_is_true(const struct pg_result *rows, int row, int column);
 int pg_count(const struct pg_result *rows);
 
+/* How fast something comes: what was received since when. */
+struct pg_flow {
+    int64_t start_ns;
+    uint64_t bytes;
+};
+
+struct pg_flow pg_flow_start(void);
+/* Where nothing is there to read: lets some come together before it is waited for. */
+void pg_flow_pause(const struct pg_flow *flow, int fd);
+
 /* COPY: begin, then read or write until the end, then finish, also after a failure. */
 int pg_copy_begin(struct pg_conn *conn, const char *sql, struct err *err);
 /* The next row, which pg_copy_free() ends; NULL: that was the last one, or the server failed, which
- * pg_copy_finish() tells. */
-int pg_copy_read(struct pg_conn *conn, char **out, size_t *out_size, struct err *err);
+ * pg_copy_finish() tells.  `flow`: started with the COPY. */
+int pg_copy_read(struct pg_conn *conn, struct pg_flow *flow, char **out, size_t *out_size,
+                 struct err *err);
 void pg_copy_free(char *row);
 int pg_copy_write(struct pg_conn *conn, const void *bytes, size_t size, struct err *err);
 /* No more comes; `refuse` (NULL: none) is why the server must not keep what came. */

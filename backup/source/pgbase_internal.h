@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
+#include "backup/source/pg.h"
 #include "backup/source/pgbase.h"
 
 enum pgbase_part { PART_NONE, PART_TAR, PART_MANIFEST };
@@ -13,6 +14,7 @@ struct pgbase {
     PGconn *conn;
     const struct pgbase_options *options;
     struct pgbase_result *out;
+    struct pg_flow flow;
     struct pgtar tar;
     enum pgbase_part part; /* what is being sent */
     char prefix[32];       /* in front of a tar's names: "" or "pg_tblspc/16385/" */

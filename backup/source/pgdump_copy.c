@@ -106,11 +106,12 @@ static int open_files(struct copying *copying, struct err *err)
 static int push_rows(struct copying *copying, struct err *err)
 {
     const struct dump *dump = copying->database->dump;
+    struct pg_flow flow = pg_flow_start();
     char *row = NULL;
     size_t size;
     int r = 0;
 
-    while (r == 0 && (r = pg_copy_read(copying->conn, &row, &size, err)) == 0 && row) {
+    while (r == 0 && (r = pg_copy_read(copying->conn, &flow, &row, &size, err)) == 0 && row) {
         r = dump->sink->push(copying->file, row, size, err);
         if (r == 0 && copying->csv_file)
             r = pgcsv_row(&copying->csv, row, size, err);

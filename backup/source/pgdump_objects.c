@@ -134,6 +134,7 @@ static int take_page(struct objects *objects, const char *row, struct err *err)
 static int push_pages(struct objects *objects, struct err *why, struct err *err)
 {
     struct pg_conn *conn = objects->database->leader;
+    struct pg_flow flow = pg_flow_start();
     char *row = NULL;
     uint64_t count;
     size_t size;
@@ -142,7 +143,7 @@ static int push_pages(struct objects *objects, struct err *why, struct err *err)
     int failed = pg_copy_begin(conn, pages_sql, why);
     if (failed < 0)
         return 1;
-    while (r == 0 && (failed = pg_copy_read(conn, &row, &size, why)) == 0 && row) {
+    while (r == 0 && (failed = pg_copy_read(conn, &flow, &row, &size, why)) == 0 && row) {
         r = pgdump_cancelled(objects->database->dump, err) ? -ERR_CANCELLED
                                                            : take_page(objects, row, err);
         pg_copy_free(row);
