@@ -60,7 +60,7 @@ struct gather_run {
 struct gather_part {
     struct gather *gather;
     struct gather_part *next; /* of those that are spare */
-    uint8_t *buffer; /* BUFFER_SIZE */
+    uint8_t *buffer;          /* BUFFER_SIZE */
     struct pieces pieces;
     size_t bytes;
     struct gather_run runs[UNIT_FILES];

@@ -12,6 +12,8 @@ static const char head_sql[] = "SET client_encoding = 'UTF8';\n"
                                "SET IntervalStyle = postgres;\n"
                                "SET row_security = off;\n"
                                "SELECT pg_catalog.set_config('search_path', '', false);\n\n";
+enum { GIVEN_UP = 1 };
+
 static const char tail_sql[] = "\\.\n";
 
 /* A table that is being copied. */
@@ -102,7 +104,8 @@ static int open_files(struct copying *copying, struct err *err)
                  : sink->twin(copying->file, text_of(&name), text_of(&head), text_size(&head), err);
 }
 
-/* The rows until the end; a negative result is the sink's, or an interrupt. */
+/* The rows until the end; a negative result is the sink's, or an interrupt; GIVEN_UP: they are not
+ * wanted any more. */
 static int push_rows(struct copying *copying, struct err *err)
 {
     const struct dump *dump = copying->database->dump;
@@ -119,8 +122,10 @@ static int push_rows(struct copying *copying, struct err *err)
         copying->table->bytes += size;
         if (r == 0 && progress_cancelled(dump->sink->progress))
             r = err_set(err, ERR_CANCELLED, "interrupted");
+        if (r == 0 && copying->database->again)
+            r = GIVEN_UP;
     }
-    if (r < 0)
+    if (r != 0)
         pg_stop(copying->conn);
     return r;
 }
@@ -150,7 +155,7 @@ static int check_same(struct copying *copying)
     return r;
 }
 
-/* Rows into the open file; a negative result is the sink's, or an interrupt. */
+/* Rows into the open file; results as of push_rows(). */
 static int copy_rows(struct copying *copying, struct err *err)
 {
     const struct sink *sink = copying->database->dump->sink;
@@ -183,11 +188,25 @@ static void set_state(struct copying *copying, enum table_state state)
     pthread_mutex_unlock(&copying->database->lock);
 }
 
+/* Into the sink, or away; the table is marked. */
+static int end_files(struct copying *copying, bool whole, struct err *err)
+{
+    const struct sink *sink = copying->database->dump->sink;
+    int r = whole ? sink->close(STEAL(copying->file), err) : 0;
+
+    if (whole && r == 0 && copying->csv_file)
+        r = sink->close(STEAL(copying->csv_file), err);
+    sink->drop(copying->file);
+    sink->drop(copying->csv_file);
+    set_state(copying, whole && r == 0 ? TABLE_DONE : TABLE_FAILED);
+    return r;
+}
+
 int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dump_table *table,
                 bool again, struct err *err)
 {
     struct copying copying = {.database = database, .conn = conn, .table = table};
-    const struct sink *sink = database->dump->sink;
+    struct err ignored;
 
     table->bytes = 0;
     int r = open_files(&copying, err);
@@ -195,17 +214,13 @@ int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dum
         r = open_csv(&copying, err);
     if (r == 0)
         r = copy_rows(&copying, err);
-    if (r == 0 && !copying.source_failed)
-        r = sink->close(STEAL(copying.file), err);
-    if (r == 0 && !copying.source_failed && copying.csv_file)
-        r = sink->close(STEAL(copying.csv_file), err);
-    sink->drop(copying.file);
-    sink->drop(copying.csv_file);
-    set_state(&copying, r == 0 && !copying.source_failed ? TABLE_DONE : TABLE_FAILED);
-    if (r < 0 || !copying.source_failed)
-        return r;
+    bool wanted = pgdump_workers_keep(database);
+    bool whole = wanted && r == 0 && !copying.source_failed;
+    int ended = end_files(&copying, whole, r < 0 ? &ignored : err);
+    if (r < 0 || ended < 0 || whole)
+        return r < 0 ? r : ended;
     /* Without a connection it is told once for all that could not be read. */
-    if (pg_is_lost(conn) || (again && copying.elsewhere)) {
+    if (!wanted || pg_is_lost(conn) || (again && copying.elsewhere)) {
         set_state(&copying, TABLE_TO_DO);
         return 0;
     }

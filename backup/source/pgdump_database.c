@@ -1,4 +1,4 @@
-/* One database: the leader, which holds the snapshot, and the workers, which copy in it. */
+/* One database: the leader, which holds the snapshot, and what is done in it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "backup/source/pgname.h"
 
 /* How often a snapshot is tried for, and how often its locks: those cost little. */
-enum { TRIES = 8, LOCK_TRIES = 50, COPY_TRIES = 4, STATEMENT_MAX = 512 };
+enum { TRIES = 16, LOCK_TRIES = 50, COPY_TRIES = 4, STATEMENT_MAX = 512 };
 
 int pgdump_tell(const struct dump *dump, const char *path, const struct err *why, struct err *err)
 {
@@ -99,104 +99,27 @@ static int begin(struct dump_database *database, struct err *why)
 /*
  * A lock that pg_dump waits for in vain, behind somebody who waits for the leader's, is free when
  * the leader's are; what it looked for in vain was dropped meanwhile.  *out_schema: it was content.
+ * At the first try the workers copy already, but keep nothing until it is known that all is not
+ * begun again; where somebody is in the way, pg_dump is to get its locks as soon as it can.
  */
 static int begin_again(struct dump_database *database, int *out_schema, struct err *why)
 {
-    int r = 0;
-
     for (unsigned tries = 1;; tries++) {
-        r = begin(database, why);
-        *out_schema = r < 0 ? r : pgdump_schema(database, why);
-        if (r < 0 || *out_schema == 0 || *out_schema == -ERR_CANCELLED || tries == TRIES)
+        int r = *out_schema = begin(database, why);
+        if (r < 0)
             return r;
+        if (tries == 1)
+            pgdump_workers_start(database, false);
+        r = *out_schema = pgdump_schema(database, why);
+        bool again = r < 0 && r != -ERR_CANCELLED && tries < TRIES;
+        if (!pgdump_workers_settle(database, again)) {
+            if (tries > 1)
+                pgdump_workers_start(database, true);
+            return 0;
+        }
+        pgdump_workers_end(database);
         let_go(database);
     }
-}
-
-/* The next table that nobody has taken. */
-static struct dump_table *take_table(struct dump_database *database)
-{
-    struct dump_table *table = NULL;
-
-    pthread_mutex_lock(&database->lock);
-    if (database->failed == 0 && database->next < database->table_count) {
-        table = &database->tables[database->next++];
-        table->state = TABLE_TAKEN;
-    }
-    pthread_mutex_unlock(&database->lock);
-    return table;
-}
-
-static void put_back(struct dump_database *database, struct dump_table *table)
-{
-    pthread_mutex_lock(&database->lock);
-    table->state = TABLE_TO_DO;
-    pthread_mutex_unlock(&database->lock);
-}
-
-static void fail(struct dump_database *database, const struct err *err)
-{
-    pthread_mutex_lock(&database->lock);
-    if (database->failed == 0)
-        database->err = *err;
-    database->failed = -(int)err->code;
-    pthread_mutex_unlock(&database->lock);
-}
-
-/* Whoever waits for an exclusive lock stands between the leader's lock and this one, or it is
- * called otherwise by now: the leader, which has its lock, copies that table when all others are
- * done. */
-static bool lock_table(struct pg_conn *conn, const struct dump_table *table)
-{
-    CLEANUP(text_clear) struct text sql = {.buf.limit = STATEMENT_MAX};
-    struct err why;
-
-    text_format(&sql, "LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT", table->qualified);
-    return text_end(&sql, &why) == 0 && pg_run(conn, text_of(&sql), &why) == 0;
-}
-
-/* After an error a transaction is of no use. */
-static bool start_over(struct dump_database *database, struct pg_conn *conn)
-{
-    struct err why;
-
-    return pg_run(conn, "ROLLBACK", &why) == 0 && pgdump_join(conn, database->snapshot, &why) == 0;
-}
-
-static void *copy_tables(void *argument)
-{
-    struct dump_database *database = argument;
-    CLEANUP(pg_closep) struct pg_conn *conn = NULL;
-    const struct pg_server *server = &database->dump->options->server;
-    struct dump_table *table;
-    struct err err;
-
-    /* A worker that gets no connection leaves its share to the others. */
-    if (pg_connect(server, database->name, PG_PLAIN, &conn, &err) < 0 ||
-        pgdump_join(conn, database->snapshot, &err) < 0)
-        return NULL;
-    while ((table = take_table(database))) {
-        bool locked = lock_table(conn, table);
-        if (!locked)
-            put_back(database, table);
-        else if (pgdump_copy(database, conn, table, true, &err) < 0)
-            fail(database, &err);
-        if ((!locked || table->state != TABLE_DONE) && !start_over(database, conn))
-            break;
-    }
-    return NULL;
-}
-
-static size_t start_workers(struct dump_database *database, pthread_t *threads)
-{
-    size_t jobs = database->dump->options->jobs, count = 0;
-
-    if (jobs > database->table_count)
-        jobs = database->table_count;
-    for (; count < jobs && count < PGDUMP_JOBS_MAX; count++)
-        if (pthread_create(&threads[count], NULL, copy_tables, database) != 0)
-            break;
-    return count;
 }
 
 int pgdump_ask(struct dump_database *database, const char *sql, struct pg_result **out,
@@ -284,14 +207,11 @@ static int lead(struct dump_database *database, struct err *err)
 
 static int copy_all(struct dump_database *database, struct err *err)
 {
-    pthread_t threads[PGDUMP_JOBS_MAX];
-    size_t count = start_workers(database, threads);
-
     int r = lead(database, err);
+
     if (r < 0)
-        fail(database, err);
-    for (size_t i = 0; i < count; i++)
-        pthread_join(threads[i], NULL);
+        pgdump_fail(database, err);
+    pgdump_workers_end(database);
     if (database->failed < 0) {
         *err = database->err;
         return database->failed;
@@ -324,6 +244,7 @@ static int make_directories(struct dump_database *database, struct err *err)
 
 static void clear(struct dump_database *database)
 {
+    pgdump_workers_end(database);
     pgdump_tables_clear(database);
     pg_close(database->leader);
     text_clear(&database->sequences);
@@ -332,6 +253,7 @@ static void clear(struct dump_database *database)
     free(database->directory);
     free(database->snapshot);
     free(database->lsn);
+    pthread_cond_destroy(&database->changed);
     pthread_mutex_destroy(&database->lock);
 }
 
@@ -358,6 +280,7 @@ int pgdump_database(struct dump *dump, const char *name, struct err *err)
     int schema = 0;
 
     pthread_mutex_init(&database.lock, NULL);
+    pthread_cond_init(&database.changed, NULL);
     int r = name_directory(&database, err);
     if (r < 0)
         return r;

@@ -1,6 +1,6 @@
-/* pgdump_internal — shared by pgdump.c (the server), pgdump_database.c (one database: leader and
- * workers), pgdump_list.c (what is in it), pgdump_copy.c (one table), pgdump_files.c (everything
- * that is not a table) and pgdump_manifest.c. */
+/* pgdump_internal — shared by pgdump.c (the server), pgdump_database.c (one database: the leader),
+ * pgdump_workers.c (those who copy its tables), pgdump_list.c (what is in it), pgdump_copy.c (one
+ * table), pgdump_files.c (everything that is not a table) and pgdump_manifest.c. */
 #pragma once
 
 #include <pthread.h>
@@ -50,8 +50,13 @@ struct dump_database {
     size_t table_count;
     struct text sequences;
     uint64_t sequence_count, object_count;
-    bool incomplete;
+    pthread_t workers[PGDUMP_JOBS_MAX];
+    size_t worker_count;
+    _Atomic bool again;   /* all is begun again: the workers stop */
     pthread_mutex_t lock; /* guards what follows, and the states of the tables */
+    pthread_cond_t changed;
+    bool incomplete;
+    bool settled; /* whether it is begun again */
     size_t next;
     int failed; /* the sink's error ends the run */
     struct err err;
@@ -71,6 +76,17 @@ int pgdump_ask(struct dump_database *database, const char *sql, struct pg_result
                struct err *why);
 /* Repeatable, read only, in the leader's snapshot. */
 int pgdump_join(struct pg_conn *conn, const char *snapshot, struct err *why);
+
+/* pgdump_workers.c */
+/* `settled`: what they copy may be kept; else not before pgdump_workers_settle(). */
+void pgdump_workers_start(struct dump_database *database, bool settled);
+/* Whether what is copied may be kept, or all is begun `again`: not when the sink has failed.  The
+ * result: it is. */
+bool pgdump_workers_settle(struct dump_database *database, bool again);
+/* Waits until that is known. */
+bool pgdump_workers_keep(struct dump_database *database);
+void pgdump_workers_end(struct dump_database *database);
+void pgdump_fail(struct dump_database *database, const struct err *err);
 
 /* pgdump_list.c: errors are the server's; ERR_NOT_FOUND: a table went, or was made anew. */
 /* Begins the leader's transaction with a lock on each table, before it has a snapshot. */

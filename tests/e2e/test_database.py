@@ -203,6 +203,13 @@ def copying(server):
     return server.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%'") != "0"
 
 
+def only_copying(server):
+    """pg_dump has read the schema, and the leader has asked its last question before it waits for the workers."""
+    waiting = server.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_largeobject_metadata%'"
+                         " AND pid <> pg_backend_pid()") != "0"
+    return waiting and copying(server)
+
+
 def test_a_server_that_restarts_in_the_middle_is_told(keeper, server):
     server.sql("CREATE DATABASE shop")
     server.sql("CREATE TABLE small AS SELECT 1 AS i", "shop")
@@ -277,7 +284,7 @@ def test_schemas_that_get_other_names_meanwhile_are_what_they_were(one_by_one, s
     for schema in ("app", "staging", "gone"):
         server.sql(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.orders AS SELECT '{schema}' AS who", "shop")
     process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
-    wait_for(lambda: copying(server), "the first COPY")
+    wait_for(lambda: only_copying(server), "the first COPY")
     server.sql("ALTER SCHEMA app RENAME TO old; ALTER SCHEMA staging RENAME TO app; ALTER SCHEMA gone RENAME TO \"Was \"\"it\"\"\"",
                "shop")
     out, err = process.communicate(timeout=120)
@@ -298,7 +305,7 @@ def test_locks_that_are_lost_meanwhile_leave_no_table_that_only_looks_whole(one_
     for i in range(3):
         server.sql(f"CREATE TABLE t{i} AS SELECT i FROM generate_series(1, 2000) i", "shop")
     process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
-    wait_for(lambda: copying(server), "the first COPY")
+    wait_for(lambda: only_copying(server), "the first COPY")
     assert server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE relation = 't0'::regclass"
                       " AND mode = 'AccessShareLock' AND granted AND pid <> pg_backend_pid()", "shop") == "1"
     for i in range(3):
