@@ -34,9 +34,12 @@ struct dump_table {
 struct dump {
     const struct pgdump_options *options;
     const struct sink *sink;
-    const char *home;      /* the database that is there anyway */
-    bool restrict_key;     /* pg_dump knows --restrict-key */
-    struct text databases; /* their part of the manifest */
+    const char *home;             /* the database that is there anyway */
+    struct pg_conn *conn;         /* to that */
+    bool passwords;               /* of roles may be read */
+    bool restrict_key;            /* pg_dump knows --restrict-key */
+    unsigned long client_version; /* 15; 0: not known */
+    struct text databases;        /* their part of the manifest */
 };
 
 struct dump_database {
