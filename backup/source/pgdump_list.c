@@ -12,15 +12,14 @@ enum { LOCK_TABLES = 100 };
 /*
  * Plain tables and leaves of partitioned ones; of an extension only its configuration tables, as
  * far as the extension says that rows are the user's.  Rows come in the order of the primary key
- * where that is cheap: for small tables, and for those that lie in that order anyway.
+ * where that is cheap: for small tables (docs/decisions/row-order.md).
  */
 static const char tables_sql[] =
     "WITH config AS ("
     " SELECT x.oid, x.condition FROM pg_extension e,"
     " unnest(e.extconfig, e.extcondition) AS x(oid, condition)),"
     " keys AS ("
-    " SELECT i.indrelid, string_agg(quote_ident(a.attname), ', ' ORDER BY k.number) AS columns,"
-    " min(a.attname::text) FILTER (WHERE k.number = 1) AS first"
+    " SELECT i.indrelid, string_agg(quote_ident(a.attname), ', ' ORDER BY k.number) AS columns"
     " FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, number), pg_attribute "
     "a"
     " WHERE i.indisprimary AND k.number <= i.indnkeyatts AND a.attrelid = i.indrelid"
@@ -30,10 +29,7 @@ static const char tables_sql[] =
     " coalesce((SELECT '(' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')'"
     "  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
     "  AND a.attgenerated = ''), ''),"
-    " CASE WHEN pg_relation_size(c.oid) < 67108864 OR abs(coalesce((SELECT s.correlation"
-    "  FROM pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname"
-    "  AND s.attname = k.first AND NOT s.inherited), 0)) > 0.95"
-    "  THEN coalesce(k.columns, '') ELSE '' END,"
+    " CASE WHEN pg_relation_size(c.oid) < 67108864 THEN coalesce(k.columns, '') ELSE '' END,"
     " coalesce(config.condition, ''), config.oid IS NOT NULL,"
     " coalesce((SELECT string_agg(quote_ident(a.attname) || ' '"
     "  || format_type(a.atttypid, a.atttypmod)"
