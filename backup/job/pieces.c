@@ -66,17 +66,18 @@ int pieces_cut(struct pieces *pieces, const struct chunker *chunker, struct cutt
 /* The block goes out, and its pieces get their places. */
 static int flush_block(struct worker *worker, struct err *err)
 {
+    struct desk *desk = worker->desk;
     uint32_t archive = NO_ARCHIVE;
-    size_t count = worker->block_count;
+    size_t count = desk->block_count;
 
     if (count == 0)
         return 0;
-    int r = packer_put(worker->units->options.packer, worker->lane, worker->codec, worker->block,
-                       worker->block_size, worker->chunks, count, &archive, err);
+    int r = packer_put(worker->units->options.packer, worker->lane, desk->codec, desk->block,
+                       desk->block_size, desk->chunks, count, &archive, err);
     for (size_t i = 0; r == 0 && i < count; i++)
-        worker->pieces.at[worker->block_pieces[i]].place =
-            (struct place){archive, worker->chunks[i].raw};
-    worker->block_size = worker->block_count = 0;
+        worker->pieces.at[desk->block_pieces[i]].place =
+            (struct place){archive, desk->chunks[i].raw};
+    desk->block_size = desk->block_count = 0;
     return r;
 }
 
@@ -84,23 +85,24 @@ static int flush_block(struct worker *worker, struct err *err)
 static int put_in_block(struct worker *worker, size_t index, struct err *err)
 {
     const struct piece *piece = &worker->pieces.at[index];
+    struct desk *desk = worker->desk;
     struct dedup *dedup = worker->units->options.dedup;
     size_t size = (size_t)piece->length;
 
-    if (worker->block_size + size > BLOCK_RAW_TARGET || worker->block_count == BLOCK_CHUNKS) {
+    if (desk->block_size + size > BLOCK_RAW_TARGET || desk->block_count == BLOCK_CHUNKS) {
         int r = flush_block(worker, err);
         if (r < 0) {
             dedup_settle(dedup, piece->id, (struct place){.archive = NO_ARCHIVE});
             return r;
         }
     }
-    struct chunk *chunk = &worker->chunks[worker->block_count];
+    struct chunk *chunk = &desk->chunks[desk->block_count];
     memcpy(chunk->id, piece->id, CHUNK_ID_SIZE);
     chunk->length = (uint32_t)size;
-    chunk->raw = (uint32_t)worker->block_size;
-    worker->block_pieces[worker->block_count++] = index;
-    memcpy(worker->block + worker->block_size, piece->data, size);
-    worker->block_size += size;
+    chunk->raw = (uint32_t)desk->block_size;
+    desk->block_pieces[desk->block_count++] = index;
+    memcpy(desk->block + desk->block_size, piece->data, size);
+    desk->block_size += size;
     return 0;
 }
 

@@ -72,6 +72,23 @@ void units_put_back(struct units *units, struct unit *unit)
     queue_push_front(units->queue, unit);
 }
 
+static struct desk *take_desk(struct units *units)
+{
+    pthread_mutex_lock(&units->lock);
+    struct desk *desk = units->free_desk;
+    units->free_desk = desk->next;
+    pthread_mutex_unlock(&units->lock);
+    return desk;
+}
+
+static void leave_desk(struct units *units, struct desk *desk)
+{
+    pthread_mutex_lock(&units->lock);
+    desk->next = units->free_desk;
+    units->free_desk = desk;
+    pthread_mutex_unlock(&units->lock);
+}
+
 /* Stores and folds what the worker has read; at most as many at once as there are cores, and in the
  * order in which they have read: what was together is stored together. */
 int units_store(struct worker *worker, struct err *err)
@@ -79,9 +96,11 @@ int units_store(struct worker *worker, struct err *err)
     struct units *units = worker->units;
 
     turns_enter(&units->cores);
+    worker->desk = take_desk(units);
     int r = units_error(units, err);
     if (r == 0)
         r = pieces_store(worker, err);
+    leave_desk(units, STEAL(worker->desk));
     turns_leave(&units->cores);
     return r;
 }
@@ -124,13 +143,26 @@ static void *work(void *argument)
 static int worker_start(struct units *units, struct worker *worker, struct err *err)
 {
     worker->units = units;
-    worker->codec = codec_new(units->options.level);
     worker->buffer = malloc(BUFFER_SIZE);
-    worker->block = malloc(BLOCK_RAW_TARGET);
-    if (!worker->codec || !worker->buffer || !worker->block)
+    if (!worker->buffer)
         return err_set(err, ERR_NOMEM, "no memory for a worker");
     int failed = pthread_create(&worker->thread, NULL, work, worker);
     return failed ? err_set(err, ERR_SYSTEM, "cannot start a thread: %s", strerror(failed)) : 0;
+}
+
+static int make_desks(struct units *units, size_t count, struct err *err)
+{
+    bool complete = (units->desks = calloc(count, sizeof(*units->desks)));
+
+    units->desk_count = complete ? count : 0;
+    for (size_t i = 0; i < units->desk_count; i++) {
+        struct desk *desk = &units->desks[i];
+        desk->codec = codec_new(units->options.level);
+        desk->block = malloc(BLOCK_RAW_TARGET);
+        complete = complete && desk->codec && desk->block;
+        leave_desk(units, desk);
+    }
+    return complete ? 0 : err_set(err, ERR_NOMEM, "no memory for workers");
 }
 
 /* Signals are for the main thread. */
@@ -153,6 +185,7 @@ int units_new(const struct units_options *options, struct units **out, struct er
     size_t count = cores < WORKERS_MIN   ? WORKERS_MIN
                    : cores > WORKERS_MAX ? WORKERS_MAX
                                          : (size_t)cores;
+    size_t at_once = cores > 0 ? (size_t)cores : 1;
     struct units *units = calloc(1, sizeof(*units));
 
     if (!units)
@@ -161,12 +194,14 @@ int units_new(const struct units_options *options, struct units **out, struct er
     units->done_tail = &units->done;
     pthread_mutex_init(&units->lock, NULL);
     pthread_cond_init(&units->changed, NULL);
-    turns_init(&units->cores, cores > 0 ? (size_t)cores : 1);
+    turns_init(&units->cores, at_once);
     chunker_init(&units->chunker, keyring_gear_key(options->repo->keyring));
     units->queue = queue_new(QUEUE_BOUND, count);
     units->workers = calloc(count, sizeof(*units->workers));
     units->worker_room = count;
-    int r = units->queue && units->workers ? start_workers(units, count, err)
+    int r = make_desks(units, at_once, err);
+    if (r == 0)
+        r = units->queue && units->workers ? start_workers(units, count, err)
                                            : err_set(err, ERR_NOMEM, "no memory for workers");
     if (r < 0) {
         units_free(units);
@@ -178,10 +213,17 @@ int units_new(const struct units_options *options, struct units **out, struct er
 
 static void free_worker(struct worker *worker)
 {
-    codec_free(worker->codec);
     free(worker->buffer);
-    free(worker->block);
     free(worker->pieces.at);
+}
+
+static void free_desks(struct units *units)
+{
+    for (size_t i = 0; units->desks && i < units->desk_count; i++) {
+        codec_free(units->desks[i].codec);
+        free(units->desks[i].block);
+    }
+    free(units->desks);
 }
 
 void units_free(struct units *units)
@@ -199,6 +241,7 @@ void units_free(struct units *units)
         pthread_join(units->workers[i].thread, NULL);
     for (size_t i = 0; units->workers && i < units->worker_room; i++)
         free_worker(&units->workers[i]);
+    free_desks(units);
     while (units->done) {
         struct fileread *gone = units->done;
         units->done = gone->next;

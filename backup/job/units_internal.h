@@ -86,16 +86,23 @@ struct unit {
     struct gather_part *part; /* … or what came in streams */
 };
 
+/* What storing takes.  There are as many as cores, and whoever may compute takes the one that was
+ * left last: it is still in a core's cache. */
+struct desk {
+    struct desk *next; /* of those that nobody has */
+    struct codec *codec;
+    uint8_t *block; /* BLOCK_RAW_TARGET: new chunks on their way into a block */
+    size_t block_size, block_count;
+    struct chunk chunks[BLOCK_CHUNKS];
+    size_t block_pieces[BLOCK_CHUNKS]; /* which piece each of them is */
+};
+
 struct worker {
     struct units *units;
     pthread_t thread;
-    struct codec *codec;
-    uint8_t *buffer; /* BUFFER_SIZE */
-    uint8_t *block;  /* BLOCK_RAW_TARGET: new chunks on their way into a block */
-    size_t block_size, block_count;
-    size_t lane; /* of the packer, for what the worker stores now */
-    struct chunk chunks[BLOCK_CHUNKS];
-    size_t block_pieces[BLOCK_CHUNKS]; /* which piece each of them is */
+    uint8_t *buffer;   /* BUFFER_SIZE */
+    struct desk *desk; /* while it stores */
+    size_t lane;       /* of the packer, for what it stores now */
     struct pieces pieces;
 };
 
@@ -104,6 +111,8 @@ struct units {
     struct chunker chunker;
     struct queue *queue;
     struct turns cores; /* who computes */
+    struct desk *desks;
+    size_t desk_count;
     struct worker *workers;
     size_t worker_count, worker_room; /* started; made room for */
     struct unit *filling;             /* the walk's: the batch being gathered */
@@ -114,6 +123,7 @@ struct units {
     struct fileread *done, **done_tail;
     size_t under_way; /* files submitted and not yet in `done` or taken */
     size_t waiting;   /* units in the queue */
+    struct desk *free_desk;
     struct err error;
 };
 
