@@ -217,6 +217,13 @@ static int be_ready(struct extract *x, struct err *err)
     return options->ready ? options->ready(options->context, err) : 0;
 }
 
+/* Nothing was written: whoever tries again makes it, and gives it what it is to have. */
+static void take_target_back(const struct extract *x)
+{
+    if (x->target_made)
+        (void)rmdir(x->options->target);
+}
+
 static int run(struct extract *x, struct err *err)
 {
     CLEANUP(closep) int target = -1;
@@ -235,6 +242,8 @@ static int run(struct extract *x, struct err *err)
     r = room_check(x, target, err);
     if (r == 0)
         r = be_ready(x, err);
+    if (r < 0)
+        take_target_back(x);
     return r < 0 ? r : write_all(x, target, err);
 }
 

@@ -222,7 +222,6 @@ static struct dir *dir_alloc(const char *name, size_t size)
 int dir_new(struct extract *x, struct dir *parent, const char *name, size_t size,
             const struct entry *entry, bool aside, struct dir **out, struct err *err)
 {
-    (void)x;
     if (!path_is_name(name, size) || size > ENTRY_NAME_MAX)
         return err_set(err, ERR_CORRUPT, "a name that no directory can have");
     struct dir *dir = dir_alloc(name, size);
@@ -233,6 +232,8 @@ int dir_new(struct extract *x, struct dir *parent, const char *name, size_t size
     dir->attributes.mode = 0755;
     if (entry)
         attributes_of(entry, &dir->attributes);
+    if (entry && x->pass == PASS_COUNT)
+        count_attributes(x, entry);
     dir->parent = parent;
     dir_ref(parent);
     *out = dir;

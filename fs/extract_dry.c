@@ -61,17 +61,24 @@ static uint64_t room_given_back(struct extract *x, struct dir *dir, const struct
     return there && st.st_nlink == 1 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
-static void need_content(struct extract *x, const struct entry *entry)
+static void need_content(struct extract *x, const struct content *content)
 {
     int none = 0, r = 0;
     struct err err;
 
     if (x->options->thaw)
-        r = thaw_need_content(x->options->thaw, x->blocks, &entry->content, &err);
+        r = thaw_need_content(x->options->thaw, x->blocks, content, &err);
     /* What is damaged is told when it is read. */
     if (r < 0 && r != -ERR_CORRUPT && r != -ERR_NOT_FOUND &&
         atomic_compare_exchange_strong(&x->stop, &none, r))
         x->uncounted = err;
+}
+
+/* A large set of them is stored as content is; what is there already is compared with it. */
+void count_attributes(struct extract *x, const struct entry *entry)
+{
+    if (entry->flags & ENTRY_XATTRS)
+        need_content(x, &entry->xattrs);
 }
 
 static void count_written(struct extract *x, struct dir *dir, const struct entry *entry, bool over)
@@ -87,7 +94,7 @@ static void count_written(struct extract *x, struct dir *dir, const struct entry
     if (met_before(x, entry))
         return;
     result->bytes += entry->size;
-    need_content(x, entry);
+    need_content(x, &entry->content);
     uint64_t room = room_of(x, entry);
     uint64_t back = over ? room_given_back(x, dir, entry) : 0;
     if (over && !x->options->in_place && room > x->largest)
@@ -118,6 +125,7 @@ void count_entry(struct extract *x, struct dir *dir, const struct entry *entry, 
         x->result.kept++;
         return;
     }
+    count_attributes(x, entry);
     if (verdict == VERDICT_SAME) {
         x->result.unchanged++;
         return;

@@ -169,6 +169,7 @@ void write_special(struct extract *x, struct dir *dir, const struct entry *entry
                    uint64_t link);
 /* extract_dry.c */
 void count_entry(struct extract *x, struct dir *dir, const struct entry *entry, bool keep);
+void count_attributes(struct extract *x, const struct entry *entry);
 void count_directory(struct extract *x, struct dir *dir);
 /* Room for what the target does not have yet; ERR_SYSTEM, with numbers, when it is too little. */
 int room_check(struct extract *x, int target, struct err *err);

@@ -434,6 +434,8 @@ static int begin_inside(struct walk *walk, struct level *level, struct err *err)
     r = find_pair(walk, level, walk->job->inside + 1, size - 1, err);
     if (r < 0)
         return r;
+    if (walk->job->straight && walk->x->pass == PASS_COUNT)
+        count_attributes(walk->x, entry);
     if (walk->job->straight && walk->x->target_made && entry->name_size > 0) {
         attributes_of(entry, &level->dir->attributes);
         level->dir->settle = true;

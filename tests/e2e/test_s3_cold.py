@@ -136,7 +136,7 @@ def test_what_must_be_thawed_is_said_then_asked_for_then_restored(cold, glacier,
 
     refused = cold.run("restore", name, "--target", target, rc=1)
     assert "must be thawed first" in refused.errors and "--thaw" in refused.errors
-    assert not list(target.iterdir()) and not glacier.asked
+    assert not target.exists() and not glacier.asked
 
     asked = cold.run("restore", name, "--target", target, "--thaw", "--thaw-days", "3", rc=11)
     assert len(glacier.asked) == len(sizes) and {(days, tier) for _, days, tier in glacier.asked} == {(3, "Standard")}
@@ -175,6 +175,27 @@ def test_only_what_a_path_needs_is_asked_for_and_only_what_is_not_there_yet(cold
     glacier.thaw()
     cold.run("restore", name, "--target", target, "--thaw")
     same(second, below(target, second))
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "fifo", "top"])
+def test_large_attributes_are_thawed_as_well(cold, glacier, work, what):
+    """A set of more than 4 KiB is stored as content is."""
+    source = work / "source"
+    (source / "directory").mkdir(parents=True)
+    (source / "file").touch()
+    os.mkfifo(source / "fifo")
+    try:
+        os.setxattr(source if what == "top" else source / what, "trusted.big" if what == "fifo" else "user.big", os.urandom(20000))
+    except OSError:
+        pytest.skip("no room for such attributes here")
+    name, target = cold.backup(source), cold.fresh("target")
+    assert len(data(cold)) == 1
+    words = ["restore", f"{name}:files{source}" if what == "top" else name, "--target", target / "made"]
+    assert amounts(cold.run(*words, "--dry-run").errors)[0] == 1
+    cold.run(*words, "--thaw", rc=11)
+    glacier.thaw()
+    cold.run(*words, "--thaw")
+    same(source, target / "made" if what == "top" else below(target / "made", source))
 
 
 def test_a_restore_that_was_killed_goes_on_and_one_that_waits_finishes(cold, glacier, work):
