@@ -330,7 +330,8 @@ static int work(struct recovery *recovery, struct err *err)
     meter_stop();
     if (r == 0 || recovery->result.failed || recovery->result.damaged || recovery->result.unread)
         print_summary(recovery, clock_monotonic_ns() - started);
-    if (r == -ERR_CANCELLED || r == -ERR_REMOTE)
+    /* What the database has hinted at says more. */
+    if ((r == -ERR_CANCELLED || r == -ERR_REMOTE) && recovery->app->hint[0] == '\0')
         app_hint(recovery->app, "run it again: it goes on where it stopped");
     return r;
 }
