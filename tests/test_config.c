@@ -192,6 +192,35 @@ static void sizes_have_units(void **state)
         assert_int_equal(config_parse_size(*bad, &size, &err), -ERR_USAGE);
 }
 
+/* Fails the test where one of them is taken, or is refused without a word of `why`. */
+static void assert_refused(const char *key, const char *const *bad, const char *why)
+{
+    for (; *bad; bad++) {
+        CLEANUP(config_clear) struct config config = {0};
+        char text[200];
+        (void)snprintf(text, sizeof(text), "[s3]\n%s = %s\n", key, *bad);
+        write_file(text);
+        assert_int_equal(load(&config, NULL), -ERR_USAGE);
+        assert_non_null(strstr(err.text, why));
+    }
+}
+
+static void seconds_may_have_a_unit_and_numbers_may_not(void **state)
+{
+    (void)state;
+    CLEANUP(config_clear) struct config config = {0};
+
+    write_file("[s3]\npatience = 5m\nconnections = 7\n[mount]\nrefresh = 90\n");
+    must_load(&config, NULL);
+    assert_int_equal(config_number(&config, SET_S3_PATIENCE), 300);
+    assert_int_equal(config_number(&config, SET_S3_CONNECTIONS), 7);
+    assert_int_equal(config_number(&config, SET_MOUNT_REFRESH), 90);
+    assert_refused("patience", (const char *const[]){"5x", "-1", "1K", "3s4", "9999999999", NULL},
+                   "no time");
+    assert_refused("connections", (const char *const[]){"5s", "-1", "1K", "9999999999", NULL},
+                   "no number");
+}
+
 static void a_file_that_was_named_has_to_be_there(void **state)
 {
     (void)state;
@@ -307,6 +336,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_list_of_the_file_takes_the_place_of_the_default, set_up,
                                         tear_down),
         cmocka_unit_test(sizes_have_units),
+        cmocka_unit_test(seconds_may_have_a_unit_and_numbers_may_not),
         cmocka_unit_test_setup_teardown(a_file_that_was_named_has_to_be_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_bad_value_on_the_command_line_names_its_option, set_up,
                                         tear_down),

@@ -66,15 +66,15 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_S3_PROFILE] = {"s3", "profile", SETTING_TEXT, NULL, "AWS_PROFILE", NULL},
     [SET_S3_CA_FILE] = {"s3", "ca_file", SETTING_TEXT, NULL, "AWS_CA_BUNDLE", NULL},
     [SET_S3_STYLE] = {"s3", "style", SETTING_TEXT, NULL, NULL, "auto"},
-    [SET_S3_CONNECTIONS] = {"s3", "connections", SETTING_SIZE, NULL, NULL, "32"},
-    [SET_S3_PATIENCE] = {"s3", "patience", SETTING_SIZE, NULL, NULL, "300"},
+    [SET_S3_CONNECTIONS] = {"s3", "connections", SETTING_COUNT, NULL, NULL, "32"},
+    [SET_S3_PATIENCE] = {"s3", "patience", SETTING_SECONDS, NULL, NULL, "300"},
     [SET_S3_LOCK] = {"s3", "lock", SETTING_LIST, NULL, NULL, NULL},
     [SET_S3_STORAGE_CLASS] = {"s3", "storage_class", SETTING_TEXT, NULL, NULL, NULL},
     [SET_S3_COLD_AFTER] = {"s3", "cold_after", SETTING_TIME, NULL, NULL, "0"},
     [SET_S3_REGIONS] = {"s3", "regions", SETTING_LIST, NULL, NULL, NULL},
     [SET_S3_DISK_CACHE] = {"s3", "disk_cache", SETTING_SIZE, NULL, NULL, "1G"},
     [SET_RESTORE_KEEP] = {"restore", "keep", SETTING_LIST, NULL, NULL, DEFAULT_KEEP},
-    [SET_MOUNT_REFRESH] = {"mount", "refresh", SETTING_SIZE, "refresh", NULL, "10"},
+    [SET_MOUNT_REFRESH] = {"mount", "refresh", SETTING_SECONDS, "refresh", NULL, "10"},
     [SET_MOUNT_CACHE] = {"mount", "cache", SETTING_SIZE, "cache", NULL, "256M"},
 };
 
@@ -116,6 +116,31 @@ int config_parse_time(const char *text, uint64_t *out, struct err *err)
         value * seconds[unit - units] > most)
         return err_set(err, ERR_USAGE, "\"%.60s\" is no time, such as 48h", text);
     *out = (uint64_t)value * seconds[unit - units] * UINT64_C(1000000000);
+    return 0;
+}
+
+static int parse_count(const char *text, uint64_t *out, struct err *err)
+{
+    enum { DIGITS_MOST = 9 };
+    size_t digits = strspn(text, "0123456789");
+
+    if (digits == 0 || digits > DIGITS_MOST || text[digits])
+        return err_set(err, ERR_USAGE, "\"%.60s\" is no number, such as 32", text);
+    *out = strtoull(text, NULL, 10);
+    return 0;
+}
+
+/* A number is one of seconds. */
+static int parse_seconds(const char *text, uint64_t *out, struct err *err)
+{
+    struct err ignored;
+    uint64_t ns;
+
+    if (parse_count(text, out, &ignored) == 0)
+        return 0;
+    if (config_parse_time(text, &ns, &ignored) < 0)
+        return err_set(err, ERR_USAGE, "\"%.60s\" is no time, such as 30 (seconds) or 5m", text);
+    *out = ns / UINT64_C(1000000000);
     return 0;
 }
 
@@ -205,6 +230,10 @@ int config_assign(struct setting *setting, const struct setting_spec *spec, cons
         r = parse_yes_no(text, &setting->number, err);
     else if (spec->kind == SETTING_SIZE)
         r = config_parse_size(text, &setting->number, err);
+    else if (spec->kind == SETTING_COUNT)
+        r = parse_count(text, &setting->number, err);
+    else if (spec->kind == SETTING_SECONDS)
+        r = parse_seconds(text, &setting->number, err);
     else if (spec->kind == SETTING_TIME)
         r = config_parse_time(text, &setting->number, err);
     else if (spec->kind == SETTING_PERCENT)
