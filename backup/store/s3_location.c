@@ -60,7 +60,11 @@ static int check_bucket(const char *bucket, struct err *err)
 
     for (size_t i = 0; i < size; i++)
         good = good && is_plain(bucket[i]);
-    return good ? 0 : err_set(err, ERR_USAGE, "\"%.100s\" is no name of a bucket", bucket);
+    if (good)
+        return 0;
+    return err_set(err, ERR_USAGE,
+                   "\"%.100s\" is no name of a bucket: 3 to 63 letters, digits, '.', '_', '-'",
+                   bucket);
 }
 
 static int split(struct s3 *s3, const char *location, struct err *err)
