@@ -72,6 +72,7 @@ struct pgdata_facts {
     uint64_t start_lsn; /* where recovery begins */
     uint64_t end_lsn;   /* where it is consistent at the earliest; 0: not known */
     uint32_t timeline;  /* at the start */
+    uint32_t uid, gid;  /* whom the data directory belonged to: root gives it to them again */
     bool damaged;       /* the server found pages with wrong checksums */
     const struct pgdata_tablespace *tablespaces;
     size_t tablespace_count;

@@ -133,6 +133,8 @@ static int learn_version(struct pgdata *data, struct err *err)
         return err_set(err, ERR_CORRUPT, "PG_VERSION of the backup is not understood");
     data->facts.major = (int)major;
     data->facts.damaged = top.root->types[TYPE_DATABASE].unreadable > 0;
+    data->facts.uid = top.held.entry.uid;
+    data->facts.gid = top.held.entry.gid;
     data->mode = top.held.entry.mode & 0050 ? 0750 : 0700;
     return 0;
 }

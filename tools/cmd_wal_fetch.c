@@ -12,8 +12,8 @@
 #include "tools/wal.h"
 
 /* A server takes every other status up to 125 for "there is no more", and would end its recovery
- * early. */
-enum { STATUS_NOT_THERE = 1, STATUS_FAILED = 126 };
+ * early; of 126 and 127 it says that the command was not found or cannot be run. */
+enum { STATUS_NOT_THERE = 1, STATUS_FAILED = 255 };
 
 static const struct option_spec fetch_options[] = {
     OPTION_SYSTEM,
@@ -74,7 +74,7 @@ const struct command command_wal_fetch = {
     .examples = "  restore_command = 'yester wal fetch %f %p'    in postgresql.conf\n",
     .details =
         "A segment, complete or as far as it was received (the rest is zeros), or a timeline's "
-        "history.\nExits 1 when it is not there; 126 for everything else, so that the server stops "
+        "history.\nExits 1 when it is not there; 255 for everything else, so that the server stops "
         "instead of taking\nit for the end of the log.  Of a timeline that was left, nothing "
         "behind "
         "the fork is given out: to\nrecover along an older timeline, name it with --timeline.\n",

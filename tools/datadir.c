@@ -223,6 +223,21 @@ static int find_programs(struct datadir *run, char programs[PGSERVER_PATH_SIZE],
 
 /* ---- the run ---- */
 
+/* Before it is started it can still be put right; with --verify, that is now. */
+static int check_fetching(struct datadir *run, struct err *err)
+{
+    struct err cause;
+
+    if (datadir_server(run, &cause) == 0)
+        return 0;
+    if (app_flag(run->app, "verify") && !run->how.dry_run) {
+        *err = cause;
+        return -(int)cause.code;
+    }
+    console_say("%s: let that user read it before the server is started", cause.text);
+    return 0;
+}
+
 static int prepare(struct datadir *run, struct err *err)
 {
     int r = datadir_parse(run, err);
@@ -243,7 +258,9 @@ static int prepare(struct datadir *run, struct err *err)
     r = datadir_command(run, err);
     if (r == 0)
         r = datadir_reach(run, err);
-    return r < 0 ? r : pgdata_check(run->data, err);
+    if (r == 0)
+        r = pgdata_check(run->data, err);
+    return r < 0 ? r : check_fetching(run, err);
 }
 
 int datadir_run(struct app *app, struct err *err)

@@ -1,5 +1,6 @@
-/* datadir_internal — shared by datadir.c (the run), datadir_options.c (what was asked for) and
- * datadir_reach.c (how far the stored log leads). */
+/* datadir_internal — shared by datadir.c (the run), datadir_options.c (what was asked for),
+ * datadir_reach.c (how far the stored log leads) and datadir_server.c (whether the server gets at
+ * it). */
 #pragma once
 
 #include "backup/base/progress.h"
@@ -33,3 +34,5 @@ int datadir_parse(struct datadir *run, struct err *err);
 int datadir_command(struct datadir *run, struct err *err);
 /* Whether the stored log leads to the target; says how far it does. */
 int datadir_reach(struct datadir *run, struct err *err);
+/* Runs restore_command as the server will: an error is what it says. */
+int datadir_server(struct datadir *run, struct err *err);

@@ -24,6 +24,8 @@
 #include "tools/pgserver_internal.h"
 
 #define TRUST "local all all trust\n"
+#define FETCH_SAYS "yester: "
+#define FETCH_FAILED "could not restore file "
 
 enum { SETTINGS_MAX = 40, LOG_MAX = 64 * 1024 * 1024, WAIT_NS = 100 * 1000 * 1000 };
 
@@ -195,18 +197,41 @@ static const char *find_cause(const char *log)
     return cause;
 }
 
+/* What its restore_command, which is yester, said last before `end`: of a fetch that failed the
+ * server itself knows no more than the status. */
+static const char *find_fetch(const char *log, const char *end)
+{
+    const char *said = NULL;
+
+    for (const char *at = log; (at = strstr(at, FETCH_SAYS)) != NULL && at < end;
+         at += strlen(FETCH_SAYS))
+        if (at == log || at[-1] == '\n')
+            said = at + strlen(FETCH_SAYS);
+    return said;
+}
+
+static int line_of(const char *text)
+{
+    return (int)strcspn(text, "\n");
+}
+
 static int tell_end(const struct pgserver *server, struct err *err)
 {
     CLEANUP(buf_clear) struct buf log = {.limit = LOG_MAX + 1};
     struct err unread;
-    const char *cause = NULL;
+    const char *cause = NULL, *fetch = NULL;
 
     if (io_read_file(AT_FDCWD, server->log, LOG_MAX, &log, &unread) == 0 &&
         buf_append(&log, "", 1, &unread) == 0)
         cause = find_cause((const char *)log.data);
     if (!cause)
         return err_set(err, ERR_REMOTE, "it ended before it had recovered");
-    return err_set(err, ERR_REMOTE, "it ended: %.*s", (int)strcspn(cause, "\n"), cause);
+    if (strncmp(cause, FETCH_FAILED, strlen(FETCH_FAILED)) == 0)
+        fetch = find_fetch((const char *)log.data, cause);
+    if (fetch)
+        return err_set(err, ERR_REMOTE, "it ended: `yester wal fetch`, as %s: %.*s", server->owner,
+                       line_of(fetch), fetch);
+    return err_set(err, ERR_REMOTE, "it ended: %.*s", line_of(cause), cause);
 }
 
 /* 1: it has recovered; 0: not yet, or it does not answer. */

@@ -122,6 +122,26 @@ def test_verify_tells_a_damaged_index(keeper, server):
     assert "amcheck finds damage" in result.errors and "t_m_idx" in result.errors
 
 
+@pytest.mark.root
+def test_root_is_told_when_the_servers_user_cannot_fetch_its_log(keeper, server):
+    """What root backs up and restores, the server's user may not be able to read."""
+    take(keeper)
+    secret, theirs = keeper.key, keeper.user
+    keeper.user = None
+    os.chown(secret, 0, 0)
+    for more in (["--dry-run"], []):
+        data = target(keeper)
+        result = restore(keeper, *more, directory=data)
+        assert "cannot fetch the server's log" in result.errors and "Permission denied" in result.errors
+    data = target(keeper)
+    result = restore(keeper, "--verify", directory=data, rc=1)
+    assert "cannot fetch the server's log" in result.errors and "hint: the server runs as" in result.errors
+    assert not data.exists()
+    os.chown(secret, theirs, theirs)
+    result = restore(keeper, "--verify", directory=data)
+    assert "cannot fetch" not in result.errors and "recovered to its target" in result.errors
+
+
 def test_a_key_from_the_environment_is_not_written_down(keeper, server):
     take(keeper)
     moved = keeper.key.rename(keeper.key.with_name("elsewhere"))

@@ -189,8 +189,8 @@ def test_what_is_not_there_exits_1_and_every_failure_126(user_yester, server):
     fetch(y, server, "0000000100000000000000EE", rc=1)
     fetch(y, server, "00000002.history", rc=1)
     fetch(y, server, "backup_label", rc=1)
-    y.run("wal", "fetch", name, "/nonexistent/directory/x", cwd=server.data, rc=126)
-    y.run("--repo", y.work / "nowhere", "wal", "fetch", name, y.fresh() / "x", cwd=server.data, rc=126)
+    y.run("wal", "fetch", name, "/nonexistent/directory/x", cwd=server.data, rc=255)
+    y.run("--repo", y.work / "nowhere", "wal", "fetch", name, y.fresh() / "x", cwd=server.data, rc=255)
     [stored] = (y.repo / "wal").iterdir()
     content = bytearray(stored.read_bytes())
     content[300] ^= 1
@@ -198,7 +198,7 @@ def test_what_is_not_there_exits_1_and_every_failure_126(user_yester, server):
     stored.write_bytes(content)
     if USER:
         os.chown(stored, USER, USER)
-    fetch(y, server, name, rc=126)
+    fetch(y, server, name, rc=255)
     # The server still has it, and its archiver comes again: the damaged one is replaced.
     assert not y.run("--json", "wal", "push", server.data / "pg_wal" / name, cwd=server.data).json()["already"]
     assert fetch(y, server, name) == (server.data / "pg_wal" / name).read_bytes()
