@@ -10,6 +10,7 @@
 #include "backup/archive/toc.h"
 #include "backup/archive/writer_internal.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/random.h"
 #include "backup/store/store.h"
@@ -20,6 +21,10 @@ enum {
     REFERENCES_OF_A_BLOCK = 1024,
     FIRST_CAPACITY = 64,
 };
+
+/* An upload in parts that is begun and not ended for days is taken for that of a process that died,
+ * by other hosts and by rules of the bucket: what comes slowly makes smaller archives. */
+static const int64_t open_lasts_ns = 3600 * NS_PER_SECOND;
 
 /* Places name archives by numbers, which a process keeps; nothing refers to a wal archive, and a
  * service writes them without end. */
@@ -74,6 +79,7 @@ int writer_new(struct repo *repo, enum archive_kind kind, struct writer **out, s
         return err_set(err, ERR_NOMEM, "no memory for an archive");
     pthread_mutex_init(&writer->lock, NULL);
     writer->repo = repo;
+    writer->begun_ns = clock_boot_ns();
     int r = make_header(writer, kind, err);
     if (r == 0)
         r = store_put_begin(repo->store, &writer->put, err);
@@ -118,13 +124,19 @@ static bool fits(const struct writer *writer, uint32_t at, size_t raw_size, size
            chunks <= ARCHIVE_CHUNKS_MAX - writer->chunk_count;
 }
 
+/* Locked. */
+static bool is_old(const struct writer *writer)
+{
+    return writer->block_count > 0 && clock_boot_ns() - writer->begun_ns > open_lasts_ns;
+}
+
 bool writer_has_room(struct writer *writer, size_t raw_size, size_t chunks)
 {
     uint64_t close = writer->header.kind == ARCHIVE_DATA ? DATA_SIZE_CLOSE : OTHER_SIZE_CLOSE;
 
     pthread_mutex_lock(&writer->lock);
     uint32_t raw_end = toc_raw_end(writer->blocks, writer->block_count);
-    bool room = fits(writer, raw_end, raw_size, chunks) &&
+    bool room = fits(writer, raw_end, raw_size, chunks) && !is_old(writer) &&
                 toc_stored_end(writer->blocks, writer->block_count) < close &&
                 writer->reference_count + REFERENCES_OF_A_BLOCK <= ARCHIVE_CHUNKS_MAX;
     pthread_mutex_unlock(&writer->lock);
@@ -241,10 +253,11 @@ static int put_block(struct writer *writer, struct codec *codec, const struct bl
     return r;
 }
 
-static void mark_broken(struct writer *writer)
+static void mark_broken(struct writer *writer, const struct err *why)
 {
     pthread_mutex_lock(&writer->lock);
-    writer->broken = true;
+    if (writer->failure.code == ERR_NONE)
+        writer->failure = *why;
     pthread_mutex_unlock(&writer->lock);
 }
 
@@ -264,7 +277,7 @@ static int append_plain(struct writer *writer, struct codec *codec, const uint32
         return r;
     r = put_block(writer, codec, block, number, plain, raw, err);
     if (r < 0)
-        mark_broken(writer);
+        mark_broken(writer, err);
     return r;
 }
 

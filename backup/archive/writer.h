@@ -48,8 +48,8 @@ uint32_t writer_archive(const struct writer *writer); /* its number */
 /* It is put into no storage class: said before anything is appended. */
 void writer_keep_warm(struct writer *writer);
 
-/* Whether `raw_size` bytes in `chunks` chunks more still fit, and the archive has not reached the
- * size at which it is closed. */
+/* Whether `raw_size` bytes in `chunks` chunks more still fit, and the archive has reached neither
+ * the size nor the age at which it is closed; an empty one has no age. */
 bool writer_has_room(struct writer *writer, size_t raw_size, size_t chunks);
 
 /* One block of chunks that lie in it one after the other (data), or without chunks (other kinds).

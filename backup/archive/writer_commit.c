@@ -188,8 +188,10 @@ int writer_commit(struct writer *writer, const char *object_name, struct buf *in
     size_t index_size = index ? index->size : 0;
 
     assert(writer->block_count > 0);
-    if (writer->broken)
-        return err_set(err, ERR_CORRUPT, "an archive that a block is missing from");
+    if (writer->failure.code != ERR_NONE) {
+        *err = writer->failure;
+        return -(int)err->code;
+    }
     repo_object_name(writer->header.kind, &writer->header.id, name);
     int r = write_tail(writer, index, &result, err);
     if (r == 0)

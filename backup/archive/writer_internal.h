@@ -11,6 +11,7 @@
 #include "backup/archive/format.h"
 #include "backup/archive/reader.h"
 #include "backup/archive/writer.h"
+#include "backup/base/err.h"
 
 struct store_put;
 
@@ -21,9 +22,10 @@ struct writer {
     uint8_t header_bytes[HEADER_SIZE];
     struct part_key key;
     uint32_t number;
+    int64_t begun_ns; /* clock_boot_ns() */
 
     pthread_mutex_t lock; /* guards what follows */
-    bool broken;          /* a block has its place, but is not in it */
+    struct err failure;   /* a block has its place, but is not in it: why; code ERR_NONE: all are */
     struct block_info *blocks;
     size_t block_count, block_capacity;
     struct chunk *chunks;

@@ -196,6 +196,32 @@ int packer_put(struct packer *packer, size_t lane, struct codec *codec, const ui
     return r;
 }
 
+/* Takes a lane's archive out if it has no room, though nobody has brought what would not fit;
+ * returns it if nobody writes into it. */
+static struct filling *take_out_old(struct packer *packer, struct lane *lane)
+{
+    struct filling *old = NULL;
+
+    pthread_mutex_lock(&packer->lock);
+    if (lane->current && !writer_has_room(lane->current->writer, 0, 0)) {
+        struct filling *filling = STEAL(lane->current);
+        old = --filling->uses == 0 ? filling : NULL;
+    }
+    pthread_mutex_unlock(&packer->lock);
+    return old;
+}
+
+int packer_close_old(struct packer *packer, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < PACKER_LANES; i++) {
+        struct filling *old = take_out_old(packer, &packer->lanes[i]);
+        r = old ? commit(packer, old, err) : 0;
+    }
+    return r;
+}
+
 int packer_finish(struct packer *packer, struct err *err)
 {
     int r = 0;

@@ -8,8 +8,8 @@
  * run's index.
  *
  * Ownership: borrows repo, baseline, dedup and the run's index.
- * Threads:   packer_put() from any thread; packer_finish() when all of them have returned.
- * Errors:    repository errors: the run is over.
+ * Threads:   packer_put() and packer_close_old() from any thread; packer_finish() when all of them
+ * have returned. Errors:    repository errors: the run is over.
  */
 #pragma once
 
@@ -49,5 +49,8 @@ void packer_lane_end(struct packer *packer, size_t lane);
 int packer_put(struct packer *packer, size_t lane, struct codec *codec, const uint8_t *raw,
                size_t size, struct chunk *chunks, size_t count, uint32_t *out_archive,
                struct err *err);
+/* Commits what has been open for too long (backup/archive/writer.c): nobody may come into a lane
+ * for the rest of the run.  To be called now and then.  Any thread. */
+int packer_close_old(struct packer *packer, struct err *err);
 int packer_finish(struct packer *packer, struct err *err);
 uint64_t packer_stored(const struct packer *packer); /* bytes of blocks so far */

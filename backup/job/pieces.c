@@ -142,7 +142,9 @@ int pieces_store(struct worker *worker, struct err *err)
             r = claim_piece(worker, i, err);
     int flushed = flush_block(worker, r == 0 ? err : &ignored);
     int waited = await_others(worker, r == 0 && flushed == 0 ? err : &ignored);
-    return r < 0 ? r : flushed < 0 ? flushed : waited;
+    if (r < 0 || flushed < 0 || waited < 0)
+        return r < 0 ? r : flushed < 0 ? flushed : waited;
+    return packer_close_old(worker->units->options.packer, err);
 }
 
 static int fold(struct fileread *file, const struct repo *repo, const struct piece *piece,
