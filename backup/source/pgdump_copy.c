@@ -25,7 +25,7 @@ struct copying {
     struct sink_file *csv_file; /* NULL: not wanted */
     struct pgcsv csv;
     bool source_failed; /* `why` is the server's */
-    bool elsewhere;     /* … only because it is not what its name stands for by now */
+    bool elsewhere;     /* … perhaps only as it is not what its name stands for by now */
     struct err why;
 };
 
@@ -165,6 +165,7 @@ static int copy_rows(struct copying *copying, struct err *err)
     if (r < 0)
         return r;
     int source = pg_copy_begin(copying->conn, text_of(&sql), &copying->why);
+    copying->elsewhere = source < 0; /* what has the name now may lack one of the columns */
     if (source == 0)
         r = push_rows(copying, err);
     if (r == 0 && source == 0)

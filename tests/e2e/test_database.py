@@ -298,6 +298,22 @@ def test_schemas_that_get_other_names_meanwhile_are_what_they_were(one_by_one, s
     assert cat(one_by_one, "database/shop/app/orders.copy", name) == b"staging\n"
 
 
+def test_schemas_that_change_names_and_have_other_columns_are_what_they_were(one_by_one, server):
+    """Blue and green: what has the name by now has not the columns."""
+    server.sql("CREATE DATABASE shop")
+    big_table(server, "big", 400_000)
+    server.sql("CREATE SCHEMA blue; CREATE TABLE blue.orders AS SELECT 'blue' AS who;"
+               "CREATE SCHEMA green; CREATE TABLE green.orders AS SELECT 'green' AS who, 1 AS more", "shop")
+    process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
+    wait_for(lambda: only_copying(server), "the first COPY")
+    server.sql("ALTER SCHEMA blue RENAME TO old; ALTER SCHEMA green RENAME TO blue; ALTER SCHEMA old RENAME TO green", "shop")
+    out, err = process.communicate(timeout=120)
+    name = out.decode().split()[-1]
+    assert process.returncode == 0, err
+    assert cat(one_by_one, "database/shop/blue/orders.copy", name) == b"blue\n"
+    assert cat(one_by_one, "database/shop/green/orders.copy", name) == b"green\t1\n"
+
+
 def test_locks_that_are_lost_meanwhile_leave_no_table_that_only_looks_whole(one_by_one, server):
     """The session that holds the locks is ended, and tables are made anew while another one is copied."""
     server.sql("CREATE DATABASE shop")
