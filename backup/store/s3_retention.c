@@ -175,6 +175,7 @@ int s3_add_checksum(const struct s3 *s3, struct s3_lock_headers *texts, struct s
 struct lock_state {
     int64_t until_ns;
     bool is_strict; /* in compliance mode */
+    bool is_held;   /* for as long as the administrator likes, whatever the date */
 };
 
 static int look(struct s3 *s3, const char *name, const char *version, struct lock_state *out,
@@ -190,12 +191,11 @@ static int look(struct s3 *s3, const char *name, const char *version, struct loc
         return r;
     if (http_header(&response, "x-amz-object-lock-retain-until-date", text, sizeof(text)))
         r = clock_parse_time(text, &until, err);
-    if (r == 0 && http_header(&response, "x-amz-object-lock-legal-hold", text, sizeof(text)) &&
-        strcmp(text, "ON") == 0)
-        until = INT64_MAX;
     if (r < 0)
         return r;
     out->until_ns = until;
+    out->is_held = http_header(&response, "x-amz-object-lock-legal-hold", text, sizeof(text)) &&
+                   strcmp(text, "ON") == 0;
     out->is_strict = http_header(&response, "x-amz-object-lock-mode", text, sizeof(text)) &&
                      strcmp(text, strict) == 0;
     return 0;
@@ -208,7 +208,7 @@ int s3_version_retained(struct s3 *s3, const char *name, const char *version, in
     int r = look(s3, name, version, &state, err);
 
     if (r == 0)
-        *out_ns = state.until_ns;
+        *out_ns = state.is_held ? INT64_MAX : state.until_ns;
     return r;
 }
 
@@ -263,18 +263,20 @@ static int put_retention(struct s3 *s3, const char *name, const char *version, c
 int s3_ensure_retention(struct s3 *s3, const char *name, struct err *err)
 {
     struct clock *clock = clock_system();
-    int64_t until = 0, now = clock->now_ns(clock);
+    int64_t now = clock->now_ns(clock);
+    struct lock_state state;
 
     if (!s3_is_retained(s3, name))
         return 0;
-    int r = s3_version_retained(s3, name, NULL, &until, err);
-    if (r < 0 || until >= now + s3->store.retention_ns)
+    int r = look(s3, name, NULL, &state, err);
+    if (r < 0 || state.until_ns >= now + s3->store.retention_ns)
         return r;
     return put_retention(s3, name, NULL, mode_of(s3), now + period_of(s3), err);
 }
 
 /* A server refuses what would make it less, and to change the mode in either direction (for that
- * it wants the right to bypass): then it is locked for longer in the mode that it has. */
+ * it wants the right to bypass): then it is locked for longer in the mode that it has.  A legal
+ * hold is no date: it may be lifted tomorrow. */
 static int retain_version(struct s3 *s3, const char *name, const char *version, int64_t until_ns,
                           struct err *err)
 {

@@ -253,27 +253,43 @@ def test_what_is_locked_in_the_other_mode_is_locked_for_longer_all_the_same(y, t
     assert {mode for mode, _ in y.dates(f"snapshots/{name}/").values()} == {second.split()[1].upper()}
 
 
+def set_hold(y, name, version, status):
+    body = b"<LegalHold><Status>%s</Status></LegalHold>" % status
+    md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+    y.s3.client.call("PUT", f"/{BUCKET}/{y.prefix}/{name}", {"legal-hold": "", "versionId": version}, body,
+                     {"content-md5": md5})
+
+
 def test_a_snapshot_under_a_legal_hold_stays(y, tree):
     y.lock("1s governance")
     y.init()
     first = forgotten(y, tree)
     (name, version, _), = y.versions(f"snapshots/{first}/")
-    hold = b"<LegalHold><Status>%s</Status></LegalHold>"
-
-    def set_hold(status):
-        body = hold % status
-        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
-        y.s3.client.call("PUT", f"/{BUCKET}/{y.prefix}/{name}", {"legal-hold": "", "versionId": version}, body,
-                         {"content-md5": md5})
-    set_hold(b"ON")
+    set_hold(y, name, version, b"ON")
     assert "legal hold" in y.run("forget", first).errors
     prune(y)
     time.sleep(3)
     told, _ = prune(y)
     assert told["deleted"] == 0 and told["locked"] > 0 and told["locked_until"] is None
     assert "until its legal hold ends" in y.run("prune", "--grace", "0s", "--dry-run").text
-    set_hold(b"OFF")
+    set_hold(y, name, version, b"OFF")
     assert prune(y)[0]["snapshots"] == 1
+
+
+def test_a_legal_hold_is_no_lock_that_lasts_long_enough(y, tree):
+    """It may be lifted tomorrow: where the date cannot be set, that is told."""
+    y.lock("400s governance")
+    y.init()
+    y.backup(tree)
+    (name, version, _), *_ = y.versions("data/")
+    set_hold(y, name, version, b"ON")
+    y.lock("2000s governance")
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.deny = lambda method, path: method == "PUT" and "retention" in path and name in path
+        result = y.run("backup", "--type", "files", tree, rc=5, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+    assert name in result.errors and "AccessDenied" in result.errors
+    y.backup(tree)
+    set_hold(y, name, version, b"OFF")
 
 
 def test_a_key_that_is_taken_out_says_what_of_it_is_locked(y, tree):
