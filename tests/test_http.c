@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
@@ -104,6 +105,57 @@ static void patience_ends(void **state)
     assert_int_equal(exchange.response.status, 503);
     assert_int_equal(exchange.asked, 2);
     http_response_clear(&exchange.response);
+}
+
+/* Several requests of one client, each of which says "later" but for the answers that are OK. */
+static unsigned asked_by(const char *const *answers, size_t requests, int64_t pause_s)
+{
+    struct test_clock clock = clock_at(1);
+    const struct http_options options = {
+        .connections = 1, .patience_ns = 30 * NS_PER_SECOND, .clock = &clock.clock};
+    struct server server;
+    struct http *http;
+    struct err err;
+
+    server_start(&server, answers);
+    assert_int_equal(http_new(&options, &http, &err), 0);
+    const struct http_request request = {.method = "GET", .url = server.url, .direct = true};
+    for (size_t i = 0; i < requests; i++) {
+        CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = 16}};
+
+        assert_int_equal(http_send(http, &request, &response, &err), 0);
+        clock.now += pause_s * NS_PER_SECOND;
+    }
+    http_free(http);
+    server_stop(&server);
+    return server.asked;
+}
+
+#define LATER "HTTP/1.1 503 Later\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n"
+#define HERE "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+static void patience_with_a_server_that_is_away_is_not_had_anew_with_each_request(void **state)
+{
+    static const char *const answers[] = {LATER, LATER, LATER, LATER, LATER, LATER, NULL};
+
+    (void)state;
+    assert_int_equal(asked_by(answers, 3, 0), 4);
+}
+
+static void patience_begins_anew_behind_an_answer(void **state)
+{
+    static const char *const answers[] = {LATER, LATER, HERE, LATER, LATER, LATER, NULL};
+
+    (void)state;
+    assert_int_equal(asked_by(answers, 3, 0), 5);
+}
+
+static void patience_begins_anew_when_nobody_has_asked_for_long(void **state)
+{
+    static const char *const answers[] = {LATER, LATER, LATER, LATER, LATER, LATER, NULL};
+
+    (void)state;
+    assert_int_equal(asked_by(answers, 3, 31), 6);
 }
 
 static void what_is_refused_is_not_asked_for_again(void **state)
@@ -300,6 +352,9 @@ int main(void)
         cmocka_unit_test(an_answer_that_says_later_is_asked_for_again),
         cmocka_unit_test(a_server_that_names_a_time_is_not_asked_before),
         cmocka_unit_test(patience_ends),
+        cmocka_unit_test(patience_with_a_server_that_is_away_is_not_had_anew_with_each_request),
+        cmocka_unit_test(patience_begins_anew_behind_an_answer),
+        cmocka_unit_test(patience_begins_anew_when_nobody_has_asked_for_long),
         cmocka_unit_test(what_is_refused_is_not_asked_for_again),
         cmocka_unit_test(an_answer_that_is_cut_off_is_none),
         cmocka_unit_test(a_body_beyond_its_limit_is_refused_at_once),

@@ -283,7 +283,10 @@ int http_once(struct http *http, const struct http_request *request, struct http
     response->transient = false;
     if (http_has_to_end(http))
         return err_set(err, ERR_CANCELLED, "interrupted");
-    return make_attempt(http, request, response, err);
+    int r = make_attempt(http, request, response, err);
+    if (r == 0 && !http_is_transient(r, response))
+        http_note_answer(http);
+    return r;
 }
 
 bool http_header(const struct http_response *response, const char *name, char *out, size_t size)

@@ -31,7 +31,8 @@ struct progress;
 struct http_options {
     const char *ca_file;  /* PEM; NULL: the system's authorities */
     unsigned connections; /* requests at once */
-    int64_t patience_ns;  /* after this, no other attempt is begun */
+    int64_t patience_ns;  /* after this, no other attempt is begun: since the first that failed, by
+                             whatever request, after the last answer */
     struct clock *clock;  /* NULL: the system's */
 };
 

@@ -39,6 +39,8 @@ struct http {
     struct handle **idle; /* the one used last is at the end: its connection is the freshest */
     size_t idle_count;
     size_t used;
+    int64_t failing_ns; /* since when no attempt got an answer that is one; 0: the last one did */
+    int64_t failed_ns;  /* when the last of those ended */
 };
 
 /* Waits while all are in use; NULL: out of memory. */
@@ -48,5 +50,7 @@ void handle_free(struct handle *handle);
 /* Tells the server at once what has come so far. */
 void handle_acknowledge(const struct handle *handle);
 
+/* An answer came that says something else than "later". */
+void http_note_answer(struct http *http);
 /* Whether all was cancelled, and the time that attempts had left is over. */
 bool http_has_to_end(struct http *http);

@@ -1,5 +1,6 @@
 /* Which answers are worth another attempt, how long to wait for it, and what ends the waiting. */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "backup/base/clock.h"
@@ -94,6 +95,26 @@ static bool rest(struct http *http, int64_t wait_ns)
     return !http_is_cancelled(http);
 }
 
+void http_note_answer(struct http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    http->failing_ns = 0;
+    pthread_mutex_unlock(&http->lock);
+}
+
+/* Since when the server has been away: many requests that fail one after the other are no reason to
+ * be patient with each of them.  Who asks again after a long time begins anew. */
+static int64_t failing_since(struct http *http, int64_t now)
+{
+    pthread_mutex_lock(&http->lock);
+    if (http->failing_ns == 0 || now - http->failed_ns > http->patience_ns)
+        http->failing_ns = now;
+    http->failed_ns = now;
+    int64_t since = http->failing_ns;
+    pthread_mutex_unlock(&http->lock);
+    return since;
+}
+
 bool http_wait(struct http *http, struct http_retry *retry, const struct http_response *response)
 {
     int64_t now = http->clock->now_ns(http->clock);
@@ -105,7 +126,9 @@ bool http_wait(struct http *http, struct http_retry *retry, const struct http_re
     if (retry->began_ns == 0)
         retry->began_ns = now;
     retry->attempts++;
-    return now - retry->began_ns + wait <= http->patience_ns && rest(http, wait);
+    int64_t since = failing_since(http, now);
+    int64_t began = since < retry->began_ns ? since : retry->began_ns;
+    return now - began + wait <= http->patience_ns && rest(http, wait);
 }
 
 int http_send(struct http *http, const struct http_request *request, struct http_response *response,
