@@ -217,6 +217,9 @@ static int compare_stored(const struct walwriter *writer, const char *object, st
     CLEANUP(walreader_closep) struct walreader *reader = NULL;
     int r = walreader_open(writer->repo, object, &reader, err);
 
+    if (r == -ERR_NOT_FOUND)
+        return err_set(err, ERR_BUSY,
+                       "%s: another host is about to store it, or was: try again later", object);
     if (r < 0)
         return r;
     if (memcmp(walreader_meta(reader)->digest, writer->meta.digest, DIGEST_SIZE) != 0)

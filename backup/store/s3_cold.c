@@ -75,19 +75,12 @@ static int list(struct store *store, const char *prefix, cold_list_fn *each, voi
                 struct err *err)
 {
     struct s3 *s3 = (struct s3 *)store;
-    struct listing listing = {.each = each, .context = context};
+    struct clock *clock = clock_system();
+    struct listing listing = {.now_ns = clock->now_ns(clock), .each = each, .context = context};
     const struct s3_paging paging = {s3_list_query, take, &listing};
 
     s3_below_init(&listing.below, s3, prefix);
-    if (s3->store.retention_ns > 0) {
-        struct clock *clock = clock_system();
-
-        listing.now_ns = clock->now_ns(clock);
-        int r = s3_list_kept(s3, prefix, give, &listing, err);
-        if (r != -ERR_DENIED) /* who may not see versions sees the rest */
-            return r;
-    }
-    return s3_list_pages(s3, listing.below.whole, &paging, err);
+    return s3_list_objects(s3, prefix, &paging, give, err);
 }
 
 /* ---- one object -------------------------------------------------------------------------- */

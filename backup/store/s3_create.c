@@ -15,10 +15,14 @@
 #include "backup/store/s3_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { ID_BYTES = 16, CLAIM_SIZE = 64, CLAIM_NAME_SIZE = STORE_NAME_MAX + 48, UNIQUE_DIGITS = 64 };
+enum { ID_BYTES = 16, CLAIM_SIZE = 64, CLAIM_NAME_SIZE = STORE_NAME_MAX + 48 };
 
 static const char probe_name[] = "tmp/probe";
-static const char only_new[] = "If-None-Match: *";
+const char s3_only_new[] = "If-None-Match: *";
+
+/* Below these a name is an archive's random id.  A name below wal/ has as many digits, and is what
+ * every host gives that segment. */
+static const char *const random_prefixes[] = {"data/", "meta/", "index/", "remap/", "tails/"};
 
 /* A claim counts so long by the store's clock; who made it gives up long before. */
 static const int64_t claim_ns = 3600 * NS_PER_SECOND;
@@ -34,16 +38,15 @@ int s3_make_id(char out[S3_ID_SIZE], struct err *err)
     return r;
 }
 
-/* Archives have random names of their own: nobody else makes one of that name. */
-static bool is_unique(const char *name)
+bool s3_is_random(const char *name)
 {
-    const char *last = strrchr(name, '/');
-
-    return last && strspn(last + 1, "0123456789abcdef") == UNIQUE_DIGITS &&
-           last[1 + UNIQUE_DIGITS] == '\0' && strncmp(name, "marks/", 6) != 0;
+    for (size_t i = 0; i < sizeof(random_prefixes) / sizeof(random_prefixes[0]); i++)
+        if (strncmp(name, random_prefixes[i], strlen(random_prefixes[i])) == 0)
+            return true;
+    return false;
 }
 
-static enum s3_refusal refusal_of(struct s3 *s3)
+enum s3_refusal s3_refusal_of(struct s3 *s3)
 {
     pthread_mutex_lock(&s3->lock);
     enum s3_refusal refusal = s3->refusal;
@@ -70,7 +73,7 @@ static int put(struct s3 *s3, const char *name, const struct s3_label *label, co
 
     (void)snprintf(id_header, sizeof(id_header), "x-amz-meta-yester-put: %s", label->id);
     if (fresh)
-        s3_add_header(&call, only_new);
+        s3_add_header(&call, s3_only_new);
     s3_add_header(&call, id_header);
     s3_add_header(&call, s3_class_header(s3, name, label));
     int r = s3_add_retention(s3, &lock, &call, err);
@@ -134,8 +137,9 @@ static void find_refusal_early(void *context)
 /* Behind an index comes what must not be overwritten: a snapshot, or marks. */
 static void expect_refusal(struct s3 *s3, const char *name)
 {
-    struct pool *pool =
-        strncmp(name, "index/", 6) == 0 && refusal_of(s3) == S3_NOT_TRIED ? s3_uploaders(s3) : NULL;
+    struct pool *pool = strncmp(name, "index/", 6) == 0 && s3_refusal_of(s3) == S3_NOT_TRIED
+                            ? s3_uploaders(s3)
+                            : NULL;
 
     if (pool)
         (void)pool_try_submit(pool, find_refusal_early, s3);
@@ -314,19 +318,19 @@ static int create_by_refusal(struct s3 *s3, const char *name, const struct s3_la
 int s3_create(struct s3 *s3, const char *name, const struct s3_label *label, const void *bytes,
               size_t size, struct err *err)
 {
-    bool unique = is_unique(name);
+    bool random = s3_is_random(name);
     int status;
     int r = s3_check_retention(s3, name, err);
 
-    if (r == 0 && !unique)
+    if (r == 0 && !random)
         r = find_refusal(s3, err);
     if (r < 0)
         return r;
-    if (unique)
+    if (random)
         expect_refusal(s3, name);
-    if (refusal_of(s3) != S3_OVERWRITES)
+    if (s3_refusal_of(s3) != S3_OVERWRITES)
         return create_by_refusal(s3, name, label, bytes, size, err);
-    if (!unique)
+    if (!random)
         return create_by_claim(s3, name, label, bytes, size, err);
     return put(s3, name, label, bytes, size, false, &status, err);
 }

@@ -71,6 +71,7 @@ struct s3 {
     size_t listed_count;
     bool has_warned;        /* of such an object */
     bool is_tidy;           /* uploads of the dead were looked for */
+    bool completes_blindly; /* If-None-Match was refused for an upload in parts */
     struct pool *uploaders; /* NULL: none needed yet */
 };
 
@@ -140,6 +141,10 @@ void s3_below_init(struct s3_below *below, const struct s3 *s3, const char *pref
 const char *s3_below_name(const struct s3_below *below, const char *key);
 int s3_list(struct store *store, const char *prefix, store_list_fn *each, void *context,
             struct err *err);
+/* All below a prefix: with a retention by versions, each object in the one that counts; else, and
+ * for who may not see versions, by pages.  `each` has the context of the paging. */
+int s3_list_objects(struct s3 *s3, const char *prefix, const struct s3_paging *paging,
+                    s3_object_fn *each, struct err *err);
 /* "Sun, 06 Nov 1994 08:49:37 GMT" of such a header. */
 bool s3_date(const struct http_response *response, const char *header, int64_t *out_ns);
 
@@ -165,7 +170,11 @@ void s3_abort(struct store_put *put);
 
 struct pool *s3_uploaders(struct s3 *s3); /* NULL: no memory, or no threads */
 
-/* A small or middling object in one request. */
+/* Whether nobody else makes an object of that name. */
+bool s3_is_random(const char *name);
+enum s3_refusal s3_refusal_of(struct s3 *s3);
+extern const char s3_only_new[]; /* the header */
+/* An object in one request. */
 int s3_create(struct s3 *s3, const char *name, const struct s3_label *label, const void *bytes,
               size_t size, struct err *err);
 /* Before and after something is written by other means (in parts): whether the name is free, and

@@ -102,6 +102,20 @@ static int take(void *context, const struct http_response *response, struct s3_p
     return s3_xml_list(&response->body, give, context, page, err);
 }
 
+int s3_list_objects(struct s3 *s3, const char *prefix, const struct s3_paging *paging,
+                    s3_object_fn *each, struct err *err)
+{
+    char whole[S3_KEY_SIZE];
+
+    if (s3->store.retention_ns > 0) {
+        int r = s3_list_kept(s3, prefix, each, paging->context, err);
+        if (r != -ERR_DENIED) /* who may not see versions sees the rest */
+            return r;
+    }
+    (void)snprintf(whole, sizeof(whole), "%s%s", s3->prefix, prefix);
+    return s3_list_pages(s3, whole, paging, err);
+}
+
 int s3_list(struct store *store, const char *prefix, store_list_fn *each, void *context,
             struct err *err)
 {
@@ -110,10 +124,5 @@ int s3_list(struct store *store, const char *prefix, store_list_fn *each, void *
     const struct s3_paging paging = {s3_list_query, take, &names};
 
     s3_below_init(&names.below, s3, prefix);
-    if (s3->store.retention_ns > 0) {
-        int r = s3_list_kept(s3, prefix, give, &names, err);
-        if (r != -ERR_DENIED) /* who may not see versions sees the rest */
-            return r;
-    }
-    return s3_list_pages(s3, names.below.whole, &paging, err);
+    return s3_list_objects(s3, prefix, &paging, give, err);
 }

@@ -205,27 +205,56 @@ static int make_document(const struct s3_upload *upload, struct buf *out, struct
     return r < 0 ? r : buf_append(out, end, sizeof(end) - 1, err);
 }
 
-static int complete(struct s3_upload *upload, struct err *err)
+static int ask_to_complete(struct s3_upload *upload, const struct buf *document, bool guarded,
+                           int *out_status, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_ANSWER_MAX}};
-    CLEANUP(buf_clear) struct buf document = {.limit = PARTS_MAX * (size_t)(ETAG_SIZE + 80)};
-    struct err ignored;
-    bool ours = false;
-    int r = make_document(upload, &document, err);
-
-    if (r < 0)
-        return r;
     const struct s3_call call = {.method = "POST",
                                  .name = upload->name,
                                  .query = upload->query,
-                                 .body = document.data,
-                                 .body_size = document.size,
+                                 .body = document->data,
+                                 .body_size = document->size,
+                                 .headers = {guarded ? s3_only_new : NULL},
                                  .may_fail_late = true};
-    r = s3_call(upload->s3, &call, &response, err);
-    /* "No such upload" is also what the second asking for what was done at the first gets. */
-    if (r < 0 && s3_is_ours(upload->s3, upload->name, upload->put_id, &ours, &ignored) == 0 && ours)
+    int r = s3_call(upload->s3, &call, &response, err);
+
+    *out_status = response.status;
+    return r;
+}
+
+/* A server that has it for a PUT may not for this. */
+static bool is_guarded(struct s3 *s3)
+{
+    bool overwrites = s3_refusal_of(s3) == S3_OVERWRITES;
+
+    pthread_mutex_lock(&s3->lock);
+    bool guarded = !overwrites && !s3->completes_blindly;
+    pthread_mutex_unlock(&s3->lock);
+    return guarded;
+}
+
+static int complete(struct s3_upload *upload, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf document = {.limit = PARTS_MAX * (size_t)(ETAG_SIZE + 80)};
+    struct s3 *s3 = upload->s3;
+    struct err ignored;
+    bool ours = false, guarded = is_guarded(s3);
+    int status, r = make_document(upload, &document, err);
+
+    if (r < 0)
+        return r;
+    r = ask_to_complete(upload, &document, guarded, &status, err);
+    if (r < 0 && guarded && status == 501) {
+        pthread_mutex_lock(&s3->lock);
+        s3->completes_blindly = true;
+        pthread_mutex_unlock(&s3->lock);
+        r = ask_to_complete(upload, &document, false, &status, err);
+    }
+    /* "No such upload", and that it is there already, is also what the second asking for what was
+     * done at the first gets. */
+    if (r < 0 && s3_is_ours(s3, upload->name, upload->put_id, &ours, &ignored) == 0 && ours)
         r = 0;
-    return r < 0 ? r : s3_ensure_retention(upload->s3, upload->name, err);
+    return r < 0 ? r : s3_ensure_retention(s3, upload->name, err);
 }
 
 int s3_upload_complete(struct s3_upload *upload, struct err *err)

@@ -65,9 +65,11 @@ int s3_begin(struct store *store, struct store_put **out, struct err *err)
     return 0;
 }
 
+/* What others may make as well goes up at once, or not at all. */
 void s3_expect(struct store_put *base, const char *name)
 {
-    strcpy(((struct s3_put *)base)->name, name); /* store.c has looked at its length */
+    if (s3_is_random(name))
+        strcpy(((struct s3_put *)base)->name, name); /* store.c has looked at its length */
 }
 
 static void free_put(struct s3_put *put)
@@ -279,6 +281,37 @@ static int commit_parts(struct s3_put *put, struct err *err)
     return r < 0 ? r : s3_upload_complete(STEAL(put->upload), err);
 }
 
+/* All parts into the first one. */
+static int join_parts(struct s3_put *put, struct err *err)
+{
+    size_t at = put->count > 0 ? put->parts[0].filled : 0;
+
+    if (put->count <= 1)
+        return 0;
+    uint8_t *whole = realloc(put->parts[0].bytes, put->size);
+    if (!whole)
+        return err_set(err, ERR_NOMEM, "no memory to write an object");
+    put->parts[0].bytes = whole;
+    for (size_t i = 1; i < put->count; i++) {
+        memcpy(whole + at, put->parts[i].bytes, put->parts[i].filled);
+        at += put->parts[i].filled;
+        free(STEAL(put->parts[i].bytes));
+    }
+    return 0;
+}
+
+/* By one request, however large it is: so the server's refusal, or a claim, stands between all that
+ * make an object of this name.  A server may have a refusal for a PUT, and none for what ends an
+ * upload in parts. */
+static int commit_whole(struct s3_put *put, struct err *err)
+{
+    int r = join_parts(put, err);
+
+    return r < 0 ? r
+                 : s3_create(s3_of(put), put->name, &put->label,
+                             put->count > 0 ? put->parts[0].bytes : NULL, put->size, err);
+}
+
 int s3_commit(struct store_put *base, const char *name, struct err *err)
 {
     CLEANUP(abortp) struct s3_put *put = (struct s3_put *)base;
@@ -291,8 +324,6 @@ int s3_commit(struct store_put *base, const char *name, struct err *err)
         return r;
     strcpy(put->name, name); /* store.c has looked at its length */
     put->label.stays_warm = put->put.stays_warm;
-    if (put->state == UPLOAD_NONE && put->count <= 1)
-        return s3_create(s3_of(put), name, &put->label, put->count > 0 ? put->parts[0].bytes : NULL,
-                         put->size, err);
-    return commit_parts(put, err);
+    bool whole = put->state == UPLOAD_NONE && (put->count <= 1 || !s3_is_random(name));
+    return whole ? commit_whole(put, err) : commit_parts(put, err);
 }

@@ -96,10 +96,12 @@ class ChaosProxy:
         self.upstream, self.rate, self.faults, self.delay = upstream, rate, faults, delay
         self.random, self.lock = random.Random(seed), threading.Lock()
         self.requests, self.drawn, self.before = [], [], None
+        self.guarded = []  # (method, path) of what came with If-None-Match
         self.refused_token, self.refused = None, 0
         self.down = False  # no request gets an answer
         self.deny = None   # what it says of (method, path) is refused for want of rights; or (status, code)
         self.silent = False  # … nor an end of its connection
+        self.lose = None   # what it says of (method, path) is done, and gets no answer
         self.glacier = None
         self.server = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.endpoint = "http://127.0.0.1:%d" % self.server.getsockname()[1]
@@ -142,6 +144,8 @@ class ChaosProxy:
         with self.lock:
             number = len(self.requests)
             self.requests.append((method, path, (header(head, b"range") or b"").decode()))
+            if header(head, b"if-none-match"):
+                self.guarded.append((method, path))
             fault = self.random.choice(self.faults) if self.random.random() < self.rate else None
             if fault:
                 self.drawn.append(fault)
@@ -196,6 +200,8 @@ class ChaosProxy:
                 answer = self.glacier.change(method, path, head, *answer)
         if cold:
             answer = with_length(answer[0], len(answer[1])), answer[1]
+        if self.lose and self.lose(method, path):
+            self._reset(here)
         self._give(here, fault, chance, method, path, *answer)
 
     def _refuse(self, here, fault, token, method):
