@@ -498,5 +498,8 @@ int main(void)
         TEST(what_is_locked_is_counted_once),
         TEST(what_may_come_back_is_not_counted_as_locked),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int here = cmocka_run_group_tests_name("in a directory", tests, NULL, NULL);
+    is_remote = true;
+    return here +
+           cmocka_run_group_tests_name("where many are asked for at once", tests, NULL, NULL);
 }

@@ -66,12 +66,13 @@ static int count_object(void *context, const char *name, uint64_t size, struct e
 
 static int measure(struct status *status, struct store *store, struct err *err)
 {
-    static const char *const folders[] = {"data/", "meta/", "index/", "snapshots/"};
+    const struct store_listing folders[] = {{"data/", count_object, status},
+                                            {"meta/", count_object, status},
+                                            {"index/", count_object, status},
+                                            {"snapshots/", count_object, status}};
     int r = store_room(store, &status->room, err);
 
-    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && r == 0; i++)
-        r = store_list(store, folders[i], count_object, status, err);
-    return r;
+    return r < 0 ? r : store_list_all(store, folders, sizeof(folders) / sizeof(folders[0]), err);
 }
 
 static void count_types(struct status *status)

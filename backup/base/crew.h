@@ -7,7 +7,8 @@
  * argument either way.
  *
  * Ownership: crew_close() first waits for all that was submitted.
- * Threads:   crew_ended() and crew_fail() from any thread, the others from the one that opened it.
+ * Threads:   crew_ended(), crew_fail() and crew_submit() from any thread, the others from the one
+ * that opened it.
  * Errors:    ERR_NOMEM; that of the first job that failed; ERR_CANCELLED.
  */
 #pragma once

@@ -2,7 +2,7 @@
  * marks — what a pruner is about to delete: docs/format.md, "Marks".
  *
  * Ownership: plain values; borrows the repo.
- * Threads:   one.
+ * Threads:   one; of one mark, any.
  * Errors:    those of the store.
  */
 #pragma once

@@ -13,6 +13,7 @@
 
 static void prune_clear(struct prune *prune)
 {
+    pthread_mutex_destroy(&prune->lock);
     roster_clear(&prune->roster);
     free(prune->verdicts);
     liveness_free(prune->graced); /* it borrows the other one */
@@ -42,6 +43,7 @@ int prune_run(const struct prune_options *options, struct prune_result *out, str
     struct prune prune = {.options = options, .result = out, .repo = blocks_repo(options->blocks)};
 
     *out = (struct prune_result){.next_ns = -1};
+    pthread_mutex_init(&prune.lock, NULL);
     if (!options->dry_run)
         store_tidy(prune.repo->store);
     set_phase(options, "looking at what is needed");

@@ -7,7 +7,8 @@
  * unfinished.
  *
  * Ownership: borrows everything in the options.
- * Threads:   one.
+ * Threads:   called by one; in a bucket many objects are marked and deleted at once, and callbacks
+ * are made by any thread, never by two at a time.
  * Errors:    ERR_CORRUPT when a directory of a kept snapshot cannot be read: then nothing was
  * deleted; ERR_SYSTEM with ENOSPC when there was no room for marks; `out` says what was done also
  * then.

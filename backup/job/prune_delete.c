@@ -105,9 +105,11 @@ static int remove_object(struct prune *prune, const char *name, uint64_t size, b
         return 0;
     if (r < 0)
         return r;
+    pthread_mutex_lock(&prune->lock);
     prune->result->deleted++;
     prune->result->freed += size;
     prune_tell(prune, PRUNE_DELETE, name, size);
+    pthread_mutex_unlock(&prune->lock);
     return 0;
 }
 
@@ -150,25 +152,27 @@ static int is_still_there(struct prune *prune, const struct roster_snapshot *sna
     return r < 0 ? r : archive_id_equal(&root.id, &snapshot->root.id);
 }
 
-/* Roots before what only they need. */
-static int remove_roots(struct prune *prune, struct err *err)
+/* What is barred was told, and counted, already. */
+static bool has_old_revisions(const struct prune *prune, size_t at)
 {
-    int r = 0;
+    return prune->verdicts[at] == PRUNE_EXPIRED ||
+           (prune->verdicts[at] != PRUNE_BARRED && prune->roster.at[at].revision_count > 2);
+}
 
-    for (size_t i = 0; r == 0 && i < prune->roster.count; i++) {
-        const struct roster_snapshot *snapshot = &prune->roster.at[i];
-        bool expired = prune->verdicts[i] == PRUNE_EXPIRED;
+static int remove_root(struct prune *prune, size_t at, struct err *err)
+{
+    const struct roster_snapshot *snapshot = &prune->roster.at[at];
+    bool expired = prune->verdicts[at] == PRUNE_EXPIRED;
+    int there = expired ? is_still_there(prune, snapshot, err) : 1;
+    int r = there == 1 ? remove_revisions(prune, snapshot, expired, err) : there;
 
-        if (prune->verdicts[i] == PRUNE_BARRED) /* told, and counted, already */
-            continue;
-        int there = expired ? is_still_there(prune, snapshot, err) : 1;
-        r = there == 1 ? remove_revisions(prune, snapshot, expired, err) : there;
-        if (r < 0 || !expired || !there)
-            continue;
-        prune->result->snapshots++;
-        prune_object(prune, idtable_find(prune->repo->ids, &snapshot->root.id))->flags = 0;
-    }
-    return r;
+    if (r < 0 || !expired || !there)
+        return r < 0 ? r : 0;
+    pthread_mutex_lock(&prune->lock);
+    prune->result->snapshots++;
+    prune_object(prune, idtable_find(prune->repo->ids, &snapshot->root.id))->flags = 0;
+    pthread_mutex_unlock(&prune->lock);
+    return 0;
 }
 
 static void object_name(const struct prune *prune, uint32_t archive, char out[OBJECT_NAME_SIZE])
@@ -177,31 +181,26 @@ static void object_name(const struct prune *prune, uint32_t archive, char out[OB
                      out);
 }
 
-static int remove_archive(struct prune *prune, uint32_t archive, struct err *err)
+static int remove_archive(struct prune *prune, size_t archive, struct err *err)
 {
     char name[OBJECT_NAME_SIZE];
     bool locked = false;
 
-    object_name(prune, archive, name);
+    object_name(prune, (uint32_t)archive, name);
     int r = remove_object(prune, name, prune->objects[archive].size, &locked, err);
     if (r == 0 && !locked)
         prune->objects[archive].flags &= ~(unsigned)FLAG_THERE;
     return r;
 }
 
-static int remove_archives(struct prune *prune, struct err *err)
+static bool is_to_be_deleted(const struct prune *prune, size_t archive)
 {
-    int r = 0;
-
-    for (uint32_t i = 0; r == 0 && i < prune->object_room; i++)
-        if (prune->objects[i].flags & FLAG_DELETE)
-            r = remove_archive(prune, i, err);
-    return r;
+    return prune->objects[archive].flags & FLAG_DELETE;
 }
 
 /* ---- marks ------------------------------------------------------------------------------- */
 
-/* A root is known by its snapshot. */
+/* Under the lock.  A root is known by its snapshot. */
 static void tell(struct prune *prune, enum prune_action action, uint32_t archive)
 {
     char name[OBJECT_NAME_SIZE];
@@ -225,9 +224,11 @@ static int mark_one(struct prune *prune, uint32_t archive, struct err *err)
         return 0;
     if (r < 0)
         return r;
+    pthread_mutex_lock(&prune->lock);
     prune->result->marked++;
     prune->result->marked_bytes += prune->objects[archive].size;
     tell(prune, PRUNE_MARK, archive);
+    pthread_mutex_unlock(&prune->lock);
     return 0;
 }
 
@@ -256,46 +257,79 @@ static int unmark_one(struct prune *prune, uint32_t archive, struct err *err)
 
     if (r < 0)
         return r;
+    pthread_mutex_lock(&prune->lock);
     *(may ? &prune->result->unmarked : &prune->result->stuck) += 1;
     if (may)
         tell(prune, PRUNE_UNMARK, archive);
+    pthread_mutex_unlock(&prune->lock);
     return 0;
 }
 
-static int change_marks(struct prune *prune, struct err *err)
-{
-    int r = 0;
+enum change { CHANGE_NONE, CHANGE_UNMARK, CHANGE_MARK };
 
-    for (uint32_t i = 0; r == 0 && i < prune->object_room; i++) {
+static enum change change_of(const struct prune *prune, size_t archive)
+{
+    const struct prune_object *object = &prune->objects[archive];
+
+    if (!(object->flags & FLAG_THERE) || object->flags & FLAG_DELETE)
+        return CHANGE_NONE;
+    if (object->flags & FLAG_MARKED &&
+        (object->flags & FLAG_LIVE || liveness_has(prune->kept, (uint32_t)archive)))
+        return CHANGE_UNMARK;
+    return object->flags & FLAG_MARK && !prune->options->at_once ? CHANGE_MARK : CHANGE_NONE;
+}
+
+static bool is_to_change(const struct prune *prune, size_t archive)
+{
+    return change_of(prune, archive) != CHANGE_NONE;
+}
+
+static int change_mark(struct prune *prune, size_t archive, struct err *err)
+{
+    return change_of(prune, archive) == CHANGE_MARK ? mark_one(prune, (uint32_t)archive, err)
+                                                    : unmark_one(prune, (uint32_t)archive, err);
+}
+
+static void count_waiting(struct prune *prune)
+{
+    for (uint32_t i = 0; i < prune->object_room; i++) {
         const struct prune_object *object = &prune->objects[i];
 
-        if (!(object->flags & FLAG_THERE) || object->flags & FLAG_DELETE)
+        if (!(object->flags & FLAG_THERE) || object->flags & FLAG_DELETE || is_to_change(prune, i))
             continue;
-        if (object->flags & FLAG_MARKED &&
-            (object->flags & FLAG_LIVE || liveness_has(prune->kept, i))) {
-            r = unmark_one(prune, i, err);
-        } else if (object->flags & FLAG_MARK && !prune->options->at_once) {
-            r = mark_one(prune, i, err);
-        } else if (is_barred(object)) {
+        if (is_barred(object)) {
             prune_note_needed(prune, i);
         } else if (object->flags & FLAG_MARKED) {
             prune->result->waiting++;
             prune->result->waiting_bytes += object->size;
         }
     }
-    for (size_t i = 0; r == 0 && i < prune->stale_count && !prune->options->dry_run; i++)
-        r = marks_remove(prune->repo, &prune->stale[i], err);
-    return r;
 }
 
-/* What has matured goes before anything is written: the disk may be full. */
+static bool is_stale(const struct prune *prune, size_t at)
+{
+    return prune->stale[at].goes && !prune->options->dry_run;
+}
+
+static int remove_stale(struct prune *prune, size_t at, struct err *err)
+{
+    return marks_remove(prune->repo, &prune->stale[at].id, err);
+}
+
+/* What has matured goes before anything is written: the disk may be full.  Roots go before what
+ * only they need. */
 int prune_delete(struct prune *prune, struct err *err)
 {
     int r = second_look(prune, err);
 
     if (r == 0)
-        r = remove_roots(prune, err);
+        r = prune_each(prune, prune->roster.count, has_old_revisions, remove_root, err);
     if (r == 0)
-        r = remove_archives(prune, err);
-    return r < 0 ? r : change_marks(prune, err);
+        r = prune_each(prune, prune->object_room, is_to_be_deleted, remove_archive, err);
+    if (r == 0)
+        r = prune_each(prune, prune->object_room, is_to_change, change_mark, err);
+    if (r < 0)
+        return r;
+    count_waiting(prune);
+    return prune_each(prune, prune->stale_count, is_stale, remove_stale, err);
 }

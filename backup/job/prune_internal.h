@@ -1,9 +1,12 @@
 /*
  * prune_internal — what the parts of prune share: prune.c (the order of things), prune_survey.c
  * (what is there, and what becomes of it), prune_marks.c, prune_snapshots.c (what is needed),
- * prune_delete.c (the second look, and what follows), prune_locks.c, prune_compact.c.
+ * prune_delete.c (the second look, and what follows), prune_each.c (many objects at once, in a
+ * bucket), prune_locks.c, prune_compact.c.
  */
 #pragma once
+
+#include <pthread.h>
 
 #include "backup/job/liveness.h"
 #include "backup/job/prune.h"
@@ -31,6 +34,12 @@ struct prune_object {
     unsigned flags;
 };
 
+/* The mark of what is gone, and whether it goes as well. */
+struct stale_mark {
+    struct archive_id id;
+    bool goes;
+};
+
 /* Kept; forgotten, and may still come back; would go, and is locked; goes. */
 enum prune_verdict { PRUNE_KEPT, PRUNE_GRACED, PRUNE_BARRED, PRUNE_EXPIRED };
 
@@ -43,14 +52,23 @@ struct prune {
     struct liveness *kept, *graced;
     struct prune_object *objects;
     size_t object_room;
-    struct archive_id *stale; /* marks of what is gone */
+    struct stale_mark *stale;
     size_t stale_count, stale_room;
+    pthread_mutex_t lock; /* of the result and the options' callbacks, below prune_each() */
 };
 
 struct prune_object *prune_object(struct prune *prune, uint32_t archive);
 bool prune_is_dead(const struct prune *prune, const struct roster_snapshot *snapshot);
 void prune_tell(const struct prune *prune, enum prune_action action, const char *object,
                 uint64_t size);
+
+/* prune_each.c: the step for each of `count` that is wanted; one after the other in a directory, at
+ * once in a bucket, where it ends when all steps have, and none begins after one that failed.
+ * A step changes nothing of another's object, and the result only under the lock. */
+typedef bool prune_wanted_fn(const struct prune *prune, size_t at);
+typedef int prune_step_fn(struct prune *prune, size_t at, struct err *err);
+int prune_each(struct prune *prune, size_t count, prune_wanted_fn *wanted, prune_step_fn *step,
+               struct err *err);
 
 /* prune_survey.c */
 int prune_survey(struct prune *prune, struct err *err);

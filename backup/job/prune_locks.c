@@ -29,8 +29,10 @@ int prune_is_locked(struct prune *prune, const char *name, uint64_t size, bool *
     *out = until > 0;
     if (!*out)
         return 0;
+    pthread_mutex_lock(&prune->lock);
     prune_note_locked(prune->result, size, until);
     prune_tell(prune, PRUNE_LOCKED, name, size);
+    pthread_mutex_unlock(&prune->lock);
     return 0;
 }
 
@@ -60,6 +62,8 @@ int prune_root_is_locked(struct prune *prune, const struct roster_snapshot *snap
             r = 0;
         *out = *out || locked;
     }
+    pthread_mutex_lock(&prune->lock);
     prune->result->locked_snapshots += *out;
+    pthread_mutex_unlock(&prune->lock);
     return r;
 }

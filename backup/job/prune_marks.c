@@ -19,7 +19,7 @@ static int add_stale(struct prune *prune, const struct archive_id *id, struct er
         prune->stale = grown;
         prune->stale_room = room;
     }
-    prune->stale[prune->stale_count++] = *id;
+    prune->stale[prune->stale_count++] = (struct stale_mark){.id = *id};
     return 0;
 }
 
@@ -71,12 +71,31 @@ static void note_wait(struct prune *prune, int64_t left)
 }
 
 /* A pruner with a longer grace has been promised that nobody deletes before. */
-static int read_mark(struct prune *prune, uint32_t archive, struct err *err)
+static void judge_mark(struct prune *prune, struct prune_object *object, const struct mark *mark)
 {
-    struct prune_object *object = prune_object(prune, archive);
     int64_t grace = prune->options->grace_ns, least = grace;
+
+    grace = mark->sound && mark->grace_ns > grace ? mark->grace_ns : grace;
+    least = mark->sound && mark->grace_ns < least ? mark->grace_ns : least;
+    int64_t age = age_of(prune, mark);
+    if (is_young(prune, mark, least))
+        object->flags |= FLAG_YOUNG;
+    if (mark->sound && age >= grace)
+        object->flags |= FLAG_MATURE;
+    else
+        note_wait(prune, grace - age);
+}
+
+static bool is_marked(const struct prune *prune, size_t archive)
+{
+    return prune->objects[archive].flags & FLAG_MARKED;
+}
+
+static int read_mark(struct prune *prune, size_t archive, struct err *err)
+{
+    struct prune_object *object = &prune->objects[archive];
     struct mark mark;
-    int r = marks_read(prune->repo, idtable_id(prune->repo->ids, archive), &mark, err);
+    int r = marks_read(prune->repo, idtable_id(prune->repo->ids, (uint32_t)archive), &mark, err);
 
     if (r == -ERR_NOT_FOUND) {
         object->flags &= ~(unsigned)FLAG_MARKED;
@@ -84,15 +103,9 @@ static int read_mark(struct prune *prune, uint32_t archive, struct err *err)
     }
     if (r < 0)
         return r;
-    grace = mark.sound && mark.grace_ns > grace ? mark.grace_ns : grace;
-    least = mark.sound && mark.grace_ns < least ? mark.grace_ns : least;
-    int64_t age = age_of(prune, &mark);
-    if (is_young(prune, &mark, least))
-        object->flags |= FLAG_YOUNG;
-    if (mark.sound && age >= grace)
-        object->flags |= FLAG_MATURE;
-    else
-        note_wait(prune, grace - age);
+    pthread_mutex_lock(&prune->lock);
+    judge_mark(prune, object, &mark);
+    pthread_mutex_unlock(&prune->lock);
     return 0;
 }
 
@@ -101,27 +114,33 @@ int prune_look_at_marks(struct prune *prune, struct err *err)
     int r = store_list(prune->repo->store, "marks/", list_mark, prune, err);
 
     prune->result->next_ns = -1;
-    for (uint32_t i = 0; r == 0 && i < prune->object_room; i++)
-        if (prune->objects[i].flags & FLAG_MARKED)
-            r = read_mark(prune, i, err);
-    return r;
+    return r < 0 ? r : prune_each(prune, prune->object_room, is_marked, read_mark, err);
+}
+
+static bool is_any(const struct prune *prune, size_t at)
+{
+    (void)prune;
+    (void)at;
+    return true;
+}
+
+static int read_stale(struct prune *prune, size_t at, struct err *err)
+{
+    const int64_t most = STALE_DAYS * INT64_C(86400) * 1000000000;
+    struct stale_mark *stale = &prune->stale[at];
+    struct mark mark;
+    int r = marks_read(prune->repo, &stale->id, &mark, err);
+
+    if (r < 0)
+        return r == -ERR_NOT_FOUND ? 0 : r;
+    pthread_mutex_lock(&prune->lock);
+    stale->goes = prune->options->at_once || (mark.sound && age_of(prune, &mark) > most);
+    pthread_mutex_unlock(&prune->lock);
+    return 0;
 }
 
 /* Of marks whose archive is gone only those stay that a writer may still have to see. */
 int prune_choose_stale(struct prune *prune, struct err *err)
 {
-    const int64_t most = STALE_DAYS * INT64_C(86400) * 1000000000;
-    size_t kept = 0;
-
-    for (size_t i = 0; i < prune->stale_count; i++) {
-        struct mark mark;
-        int r = marks_read(prune->repo, &prune->stale[i], &mark, err);
-
-        if (r < 0 && r != -ERR_NOT_FOUND)
-            return r;
-        if (r == 0 && (prune->options->at_once || (mark.sound && age_of(prune, &mark) > most)))
-            prune->stale[kept++] = prune->stale[i];
-    }
-    prune->stale_count = kept;
-    return 0;
+    return prune_each(prune, prune->stale_count, is_any, read_stale, err);
 }

@@ -84,23 +84,31 @@ int prune_need(struct prune *prune, struct liveness *live, const struct roster_s
     return r;
 }
 
+static bool is_dead(const struct prune *prune, size_t at)
+{
+    return prune_is_dead(prune, &prune->roster.at[at]);
+}
+
+static int judge(struct prune *prune, size_t at, struct err *err)
+{
+    const struct roster_snapshot *snapshot = &prune->roster.at[at];
+    bool locked = false;
+
+    pthread_mutex_lock(&prune->lock);
+    bool expired = is_expired(prune, snapshot);
+    pthread_mutex_unlock(&prune->lock);
+    int r = expired ? prune_root_is_locked(prune, snapshot, &locked, err) : 0;
+    if (r == 0)
+        prune->verdicts[at] = !expired ? PRUNE_GRACED : locked ? PRUNE_BARRED : PRUNE_EXPIRED;
+    return r;
+}
+
 int prune_judge(struct prune *prune, struct err *err)
 {
     prune->verdicts = calloc(prune->roster.count + 1, sizeof(*prune->verdicts));
     if (!prune->verdicts)
         return err_set(err, ERR_NOMEM, "no memory for %zu snapshots", prune->roster.count);
-    for (size_t i = 0; i < prune->roster.count; i++) {
-        const struct roster_snapshot *snapshot = &prune->roster.at[i];
-
-        if (!prune_is_dead(prune, snapshot))
-            continue;
-        bool locked = false, expired = is_expired(prune, snapshot);
-        int r = expired ? prune_root_is_locked(prune, snapshot, &locked, err) : 0;
-        if (r < 0)
-            return r;
-        prune->verdicts[i] = !expired ? PRUNE_GRACED : locked ? PRUNE_BARRED : PRUNE_EXPIRED;
-    }
-    return 0;
+    return prune_each(prune, prune->roster.count, is_dead, judge, err);
 }
 
 /* A forgotten snapshot that is damaged keeps nobody from pruning. */

@@ -74,20 +74,14 @@ static int list_object(void *context, const char *name, uint64_t size, struct er
 
 static int list_archives(struct prune *prune, struct err *err)
 {
-    static const struct {
-        const char *prefix;
-        enum archive_kind kind;
-    } folders[] = {{"data/", ARCHIVE_DATA},
-                   {"meta/", ARCHIVE_METADATA},
-                   {"index/", ARCHIVE_INDEX},
-                   {"remap/", ARCHIVE_REMAP}};
-    int r = 0;
+    struct listing data = {prune, ARCHIVE_DATA}, meta = {prune, ARCHIVE_METADATA};
+    struct listing index = {prune, ARCHIVE_INDEX}, remap = {prune, ARCHIVE_REMAP};
+    const struct store_listing folders[] = {{"data/", list_object, &data},
+                                            {"meta/", list_object, &meta},
+                                            {"index/", list_object, &index},
+                                            {"remap/", list_object, &remap}};
+    int r = store_list_all(prune->repo->store, folders, sizeof(folders) / sizeof(folders[0]), err);
 
-    for (size_t i = 0; r == 0 && i < sizeof(folders) / sizeof(folders[0]); i++) {
-        struct listing listing = {prune, folders[i].kind};
-
-        r = store_list(prune->repo->store, folders[i].prefix, list_object, &listing, err);
-    }
     for (size_t i = 0; r == 0 && i < prune->roster.count; i++) {
         const struct roster_snapshot *snapshot = &prune->roster.at[i];
         const struct roster_revision *last = &snapshot->revisions[snapshot->revision_count - 1];

@@ -12,10 +12,10 @@
 #include "backup/base/err.h"
 #include "backup/store/store.h"
 
-enum { THREADS = 16, WAITING = 16 };
+enum { THREADS = 16, WAITING = 16, PREFIXES = 5 };
 
 /* Beside what the snapshot itself refers to. */
-static const char *const prefixes[] = {"keys/", "index/", "remap/", "holds/", "releases/"};
+static const char *const prefixes[PREFIXES] = {"keys/", "index/", "remap/", "holds/", "releases/"};
 
 struct renew {
     const struct renew_options *options;
@@ -151,15 +151,18 @@ static int consider_archives(struct renew *run, struct err *err)
 
 static int consider_all(struct renew *run, struct err *err)
 {
+    struct listing listings[PREFIXES];
+    struct store_listing folders[PREFIXES];
     int r = store_list(run->options->store, "marks/", note_mark, run, err);
 
     if (r == 0)
         r = consider(run, "repository", err);
-    for (size_t i = 0; r == 0 && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-        struct listing listing = {run, prefixes[i]};
-
-        r = store_list(run->options->store, prefixes[i], consider_listed, &listing, err);
+    for (size_t i = 0; i < PREFIXES; i++) {
+        listings[i] = (struct listing){run, prefixes[i]};
+        folders[i] = (struct store_listing){prefixes[i], consider_listed, &listings[i]};
     }
+    if (r == 0)
+        r = store_list_all(run->options->store, folders, PREFIXES, err);
     return r < 0 ? r : consider_archives(run, err);
 }
 

@@ -3,6 +3,7 @@ import collections
 import os
 import re
 import threading
+import time
 
 import pytest
 from chaosproxy import ChaosProxy
@@ -30,7 +31,8 @@ def short(method, path, *_):
     listed = re.search(r"[?&]prefix=([^&]*)", path)
     if listed:
         return "LIST " + "/".join(listed[1].split("%2F")[1:]).rstrip("/")
-    return method + " " + path.split("/")[3]
+    parts = path.split("/")
+    return method + " " + (parts[3] if len(parts) > 3 else "bucket")
 
 
 class Rounds:
@@ -114,6 +116,68 @@ def test_a_prune_and_a_verify_ask_at_once_for_what_need_not_wait(s3_yester, prox
     assert not rounds.alone and not rounds.left
     with Rounds(proxy, [SYNC + ARCHIVES + ["LIST marks"], ARCHIVES + ["LIST remap"]]) as rounds:
         s3_yester.verify()
+    assert not rounds.alone and not rounds.left
+
+
+def test_a_prune_marks_and_deletes_many_objects_at_once_and_roots_before_what_they_need(s3_yester, proxy, work):
+    y, gone = s3_yester, []
+    for number in range(3):
+        source = work / f"source{number}"
+        source.mkdir()
+        (source / "noise").write_bytes(os.urandom(300_000))
+        gone.append(y.backup(source))
+    y.run("forget", *gone[:2])
+    with Rounds(proxy, [["PUT marks"] * 4]) as rounds:  # of each of both its root, data and directories
+        y.run("prune", "--grace", "1s")
+    assert not rounds.alone and not rounds.left
+    time.sleep(1.5)
+    with Rounds(proxy, [["GET marks"] * 4, ["DELETE snapshots"] * 2, ["DELETE data"] * 2]) as rounds:
+        y.run("prune", "--grace", "1s")
+    assert not rounds.alone and not rounds.left
+    changes = [name for name in rounds.asked if name.startswith("DELETE")]
+    assert changes[:2] == ["DELETE snapshots"] * 2 and "DELETE snapshots" not in changes[2:]
+    same(work / "source2", y.restored(work / "source2"))
+    y.verify()
+
+
+@pytest.mark.parametrize("what, grace", [("PUT marks", "1s"), ("DELETE data", "1s")])
+def test_one_of_many_that_a_prune_is_refused_is_told(s3_yester, proxy, work, what, grace):
+    y, gone = s3_yester, []
+    for number in range(4):
+        source = work / f"source{number}"
+        source.mkdir()
+        (source / "noise").write_bytes(os.urandom(300_000))
+        gone.append(y.backup(source))
+    y.run("forget", *gone[:3])
+    if what.startswith("DELETE"):
+        y.run("prune", "--grace", grace)
+        time.sleep(1.5)
+    refused = []
+
+    def deny(method, path):
+        if short(method, path) == what and (not refused or path in refused):
+            refused.append(path)
+        return path in refused
+
+    proxy.deny = deny
+    result = y.run("prune", "--grace", grace, rc=1)
+    assert refused[0].split("/")[-1][:40] in result.errors and "AccessDenied" in result.errors
+    proxy.deny = None
+    for _ in range(2):
+        time.sleep(1.5)
+        y.run("prune", "--grace", grace)
+    assert len([name for name in y.keys() if name.startswith("data/")]) == 1
+    y.verify()
+
+
+def test_status_and_a_prune_list_at_once(s3_yester, proxy, tree):
+    s3_yester.backup(tree)
+    # The catalog lists the snapshots first.
+    with Rounds(proxy, [["LIST snapshots"], ["LIST data", "LIST meta", "LIST index", "LIST snapshots"]]) as rounds:
+        s3_yester.run("status")
+    assert not rounds.alone and not rounds.left
+    with Rounds(proxy, [ARCHIVES]) as rounds:
+        s3_yester.run("prune")
     assert not rounds.alone and not rounds.left
 
 

@@ -18,6 +18,7 @@
 static struct marks_moment now;
 static int64_t attested;
 static unsigned compact; /* percent */
+static bool is_remote;   /* the store is taken for one where many at once take hardly longer */
 static struct prune_result result;
 static struct err err;
 
@@ -84,6 +85,7 @@ static inline int prune_with(struct fixture *fixture, const struct prune_known *
                                           .known_count = known ? 1 : 0,
                                           .believed = believe};
     struct store_ops locking = *repo->store->ops;
+    repo->store->is_remote = is_remote;
 
     locking.retained = retained;
     if (retained)
