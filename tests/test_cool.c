@@ -1,12 +1,9 @@
 #include "backup/job/cool.h"
 
-#include <stdlib.h>
-
 #include "backup/archive/idtable.h"
 #include "backup/archive/remap.h"
 #include "backup/base/clock.h"
 #include "tests/harness/bucket.h"
-#include "tests/harness/temprepo.h"
 
 #define DAY (24 * 3600 * NS_PER_SECOND)
 
@@ -27,25 +24,10 @@ static void tell(void *context, const char *object, uint64_t size)
 
 static int set_up(void **state)
 {
-    struct temprepo *temp = malloc(sizeof(*temp));
-
-    *temp = temprepo_make();
-    bucket_dress(temp->repo->store, 0);
     progress = (struct progress){.cancelled = 0};
     dry_run = false;
     told = 0;
-    *state = temp;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct temprepo *temp = *state;
-
-    bucket_undress(temp->repo->store);
-    temprepo_clear(temp);
-    free(temp);
-    return 0;
+    return bucket_set_up(state, 0);
 }
 
 static int cool_in(struct repo *repo, struct store *store)
@@ -162,6 +144,32 @@ static void what_others_were_compacted_into_stays(void **state)
     assert_int_equal(cool_in(again, temp->repo->store), 0);
     assert_int_equal(compacted->moves, 0);
     assert_int_equal(other->moves, 1);
+    assert_int_equal(result.compacted, 1);
+    assert_int_equal(result.compacted_bytes, 10);
+}
+
+/* Such a one that goes soon, or is too young, or there already, is none of those that wait. */
+static void of_what_was_compacted_only_that_is_counted_which_would_be_moved(void **state)
+{
+    struct temprepo *temp = *state;
+    char name[BUCKET_NAME_SIZE], mark[BUCKET_NAME_SIZE];
+    struct remap_entry entries[3];
+
+    put(temp, 0, "STANDARD", 40 * DAY);
+    put(temp, 1, "STANDARD", 20 * DAY);
+    put(temp, 2, "GLACIER", 40 * DAY);
+    bucket_name("marks/", 0, mark);
+    bucket_put(temp->repo->store, mark, 64);
+    for (unsigned i = 0; i < 3; i++)
+        entries[i] = (struct remap_entry){.old = {{99, 99, (uint8_t)i}},
+                                          .new = bucket_name("data/", i, name),
+                                          .kind = ARCHIVE_DATA,
+                                          .end = 10};
+    assert_int_equal(remap_publish(temp->repo, entries, 3, NULL, NULL, NULL, &err), 0);
+    CLEANUP(repo_freep) struct repo *again = temprepo_open_again(temp);
+    assert_int_equal(cool_in(again, temp->repo->store), 0);
+    assert_int_equal(result.archives, 0);
+    assert_int_equal(result.compacted, 0);
 }
 
 /* What is under it is not known: it must not be taken for data by who meets it later. */
@@ -246,7 +254,7 @@ static void an_interrupt_ends_it_and_what_was_moved_is_counted(void **state)
     assert_int_equal(told, moved);
 }
 
-#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, bucket_tear_down)
 
 int main(void)
 {
@@ -255,6 +263,7 @@ int main(void)
         CASE(nothing_but_data_is_moved),
         CASE(what_is_under_a_mark_stays),
         CASE(what_others_were_compacted_into_stays),
+        CASE(of_what_was_compacted_only_that_is_counted_which_would_be_moved),
         CASE(a_mark_on_a_directory_is_in_nobodys_way),
         CASE(of_many_each_is_moved_once),
         CASE(a_trial_counts_and_moves_nothing),

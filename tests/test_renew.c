@@ -1,11 +1,8 @@
 #include "backup/job/renew.h"
 
-#include <stdlib.h>
-
 #include "backup/archive/idtable.h"
 #include "backup/base/clock.h"
 #include "tests/harness/bucket.h"
-#include "tests/harness/temprepo.h"
 
 #define DAY (24 * 3600 * NS_PER_SECOND)
 
@@ -47,26 +44,11 @@ static void locked(void *context, const char *object, int64_t until_ns)
 
 static int set_up(void **state)
 {
-    struct temprepo *temp = malloc(sizeof(*temp));
-
-    *temp = temprepo_make();
-    bucket_dress(temp->repo->store, 8 * DAY);
     memset(is_needed, 0, sizeof(is_needed));
     remembered = told = 0;
     known_one = NULL;
     known_fails = 0;
-    *state = temp;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct temprepo *temp = *state;
-
-    bucket_undress(temp->repo->store);
-    temprepo_clear(temp);
-    free(temp);
-    return 0;
+    return bucket_set_up(state, 8 * DAY);
 }
 
 static int renew(const struct temprepo *temp)
@@ -288,7 +270,7 @@ static void a_memory_that_cannot_be_read_ends_it(void **state)
     assert_int_equal(bucket.questions, 0);
 }
 
-#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, bucket_tear_down)
 
 int main(void)
 {

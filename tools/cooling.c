@@ -61,7 +61,15 @@ static void say(struct app *app, const struct store *store, const struct cool_op
 {
     char archives[OUTPUT_SIZE], size[OUTPUT_SIZE];
 
-    if (app->quiet || result->archives == 0)
+    if (app->quiet)
+        return;
+    if (result->compacted > 0)
+        console_line(
+            "%s: %s (%s) stay out of %s: what lay in older ones was put into them (by prune, "
+            "or key rotate --reencrypt), and they are read to find it",
+            store->location, output_count(result->compacted, "archive", archives),
+            output_size(result->compacted_bytes, size), how->class);
+    if (result->archives == 0)
         return;
     console_line("%s: %s %s (%s) to %s", store->location, how->dry_run ? "would move" : "moved",
                  output_count(result->archives, "archive", archives),

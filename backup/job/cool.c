@@ -20,6 +20,7 @@ struct cool {
     struct cool_result *result;
     struct idtable *stay; /* archives that are left where they are: a table of their own, since the
                              kind of what is under a mark is not known */
+    uint32_t marked;      /* those below this number are under one */
     struct crew crew;
     pthread_mutex_t lock; /* guards the result and the callback */
 };
@@ -105,6 +106,18 @@ static void move_one(void *argument)
     free(job);
 }
 
+/* Whether it stays; then it is counted where that is for longer than a grace. */
+static bool is_left(struct cool *cool, const struct archive_id *id, uint64_t size)
+{
+    uint32_t number = idtable_find(cool->stay, id);
+
+    if (number != NO_ARCHIVE && number >= cool->marked) {
+        cool->result->compacted++;
+        cool->result->compacted_bytes += size;
+    }
+    return number != NO_ARCHIVE;
+}
+
 static int consider(void *context, const struct cold_listed *listed, struct err *err)
 {
     struct cool *cool = context;
@@ -112,7 +125,7 @@ static int consider(void *context, const struct cold_listed *listed, struct err 
 
     if (!cold_is_warmer(listed->class, cool->options->class) || cold_may_be_frozen(listed->class) ||
         listed->age_ns < cool->options->age_ns || !idtable_parse(listed->name, &id) ||
-        idtable_find(cool->stay, &id) != NO_ARCHIVE)
+        is_left(cool, &id, listed->size))
         return 0;
     struct job *job = malloc(sizeof(*job));
     if (!job)
@@ -136,6 +149,7 @@ int cool_run(const struct cool_options *options, struct cool_result *out, struct
     if (r < 0)
         return r;
     r = store_list(options->store, "marks/", note_mark, &cool, err);
+    cool.marked = idtable_count(cool.stay);
     if (r == 0)
         r = note_compacted(&cool, err);
     if (r == 0)

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backup/archive/place.h"
@@ -21,6 +22,7 @@
 #include "backup/store/cold.h"
 #include "backup/store/store.h"
 #include "tests/harness/cmocka.h"
+#include "tests/harness/temprepo.h"
 
 enum { BUCKET_MAX = 1024, BUCKET_NAME_SIZE = 96 };
 
@@ -186,6 +188,28 @@ static inline void bucket_undress(struct store *store)
 {
     store->ops = bucket.plain;
     store->retention_ns = 0;
+}
+
+/* For a group's set-up and tear-down: a repository in such a bucket, as *state. */
+static inline int bucket_set_up(void **state, int64_t retention_ns)
+{
+    struct temprepo *temp = malloc(sizeof(*temp));
+
+    assert_non_null(temp);
+    *temp = temprepo_make();
+    bucket_dress(temp->repo->store, retention_ns);
+    *state = temp;
+    return 0;
+}
+
+static inline int bucket_tear_down(void **state)
+{
+    struct temprepo *temp = *state;
+
+    bucket_undress(temp->repo->store);
+    temprepo_clear(temp);
+    free(temp);
+    return 0;
 }
 
 /* "data/…" of the archive with this number. */
