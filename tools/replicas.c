@@ -18,6 +18,7 @@
 #include "tools/output.h"
 #include "tools/relock.h"
 #include "tools/session.h"
+#include "tools/thawing.h"
 
 /* ---- copying ----------------------------------------------------------------------------- */
 
@@ -71,11 +72,36 @@ static int lock_replica(struct store *store, struct store_lock **out, struct err
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
+static bool is_copy(const struct app *app)
+{
+    return strcmp(app->command->name, "copy") == 0;
+}
+
+static int ready_to_copy(void *context, struct err *err)
+{
+    return thawing_ready(context, err);
+}
+
+/* Who only backs up does not pay for a thaw. */
+static int prepare_thaw(struct app *app, struct session *session, struct thawing *thawing,
+                        struct replicate_options *how, struct err *err)
+{
+    int r = is_copy(app) ? thawing_parse(thawing, app, err) : 0;
+
+    if (r == 0 && is_copy(app) && (thawing->asks || how->dry_run))
+        r = thawing_start(thawing, session, how->progress, err);
+    how->thaw = thawing->thaw;
+    how->ready = ready_to_copy;
+    how->ready_context = thawing;
+    return r;
+}
+
 int replicas_copy(struct app *app, struct session *session, const struct config_replica *replica,
                   const char *location, const struct lock_needs *needs, struct err *err)
 {
     CLEANUP(store_closep) struct store *store = NULL;
     CLEANUP(unlock) struct store_lock *lock = NULL;
+    CLEANUP(thawing_clear) struct thawing thawing = {0};
     CLEANUP(relock_clear)
     struct relock relock = {.app = app,
                             .session = session,
@@ -109,16 +135,18 @@ int replicas_copy(struct app *app, struct session *session, const struct config_
     session_follow(session, &progress);
     if (store) /* a trial copies to nowhere */
         store_follow(store, &progress);
-    r = replicate_run(&how, &result, err);
+    r = prepare_thaw(app, session, &thawing, &how, err);
+    if (r == 0)
+        r = replicate_run(&how, &result, err);
     session_follow(session, NULL);
     meter_stop();
     if (r == -ERR_COLD)
-        app_hint(app,
-                 "thaw them at the server; with cold_after = 7d in [s3] a replica has them first");
+        app_hint(app, "`yester copy --thaw` asks for them; with cold_after = 7d in [s3] a replica "
+                      "has them first");
     if (r < 0)
         return r;
     tell(app, location, &result);
-    if (app->json && strcmp(app->command->name, "copy") == 0)
+    if (app->json && is_copy(app))
         print_json(replica ? replica->name : NULL, location, &result);
     if (result.troubles > 0)
         return err_set(err, ERR_CORRUPT, "objects that could not be copied to %s: %llu", location,

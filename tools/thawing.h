@@ -1,8 +1,9 @@
 /*
- * thawing — what of a recovery lies in cold storage: said, asked for, waited for.
+ * thawing — what of a recovery, or of a copy, lies in cold storage: said, asked for, waited for.
  *
- * What --dry-run, --thaw, --thaw-days and --wait of `restore` mean.  Without any of them nothing is
- * asked where the settings name no storage class: whatever is cold is met when it is read.
+ * What --dry-run, --thaw, --thaw-days and --wait of `restore` and `copy` mean.  Without any of them
+ * nothing is asked where the settings name no storage class: whatever is cold is met when it is
+ * read.
  *
  *     CLEANUP(thawing_clear) struct thawing thawing = {0};
  *     int r = thawing_start(&thawing, app, &session, &progress, err);
@@ -43,7 +44,7 @@ struct thawing {
     {"thaw", 0, "[=HASTE]", "ask for what is in cold storage: standard, expedited, bulk"}, \
         {"thaw-days", 0, "DAYS", "how long it can be read then: 7"},                       \
     {                                                                                      \
-        "wait", 0, "TIME", "with --thaw: wait so long for it, as 12h, then restore"        \
+        "wait", 0, "TIME", "with --thaw: wait so long for it, as 12h, then go on"          \
     }
 
 /* Wrong usage is told before anything is opened. */

@@ -3,8 +3,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backup/archive/idtable.h"
 #include "backup/archive/repo.h"
 #include "backup/archive/root.h"
+#include "backup/archive/thaw.h"
 #include "backup/base/buf.h"
 #include "backup/base/bytes.h"
 #include "backup/base/cleanup.h"
@@ -17,7 +19,7 @@
 
 #define SCRATCH "/var/tmp"
 
-enum { COPIERS = 4, WAITING = 4, PASSES_MAX = 4, HEADER_SIZE = 64 };
+enum { COPIERS = 4, WAITING = 4, PASSES_MAX = 4 };
 
 /* In this order.  The header makes a repository of it, so the keys come first. */
 static const struct replica_class keys[] = {{"keys/slot/", 0}, {"keys/epoch/", 0}};
@@ -41,7 +43,8 @@ struct replicate {
     struct replicate_result *result;
     struct spillmap *there; /* hash of a name → size; only read while objects are copied */
     struct crew crew;
-    bool again; /* differences were told already */
+    bool again;                  /* differences were told already */
+    const struct strings *roots; /* "NAME/REVISION", of the snapshots that there are */
 
     pthread_mutex_t lock; /* of all below, and of the callback and the result */
     uint64_t gone;        /* objects that were deleted here between listing and copying */
@@ -125,6 +128,22 @@ static bool is_there(const struct replicate *run, const char *name, uint64_t *ou
     return spillmap_get(run->there, key[0], key[1], out_size);
 }
 
+/* A root that was sealed anew has taken its first revision's place, above which it stands as well:
+ * of what was copied before, the replica keeps the first one as it was. */
+static bool is_superseded(const struct replicate *run, const char *name)
+{
+    size_t skip = strlen(snapshots.prefix);
+    const char *slash = strrchr(name, '/'), *rest = name + skip;
+
+    if (strncmp(name, snapshots.prefix, skip) != 0 || !run->roots)
+        return false;
+    for (size_t i = 0; i < run->roots->count; i++)
+        if (strncmp(run->roots->at[i], rest, (size_t)(slash - rest) + 1) == 0 &&
+            strcmp(run->roots->at[i], rest) > 0)
+            return true;
+    return false;
+}
+
 /* Whether it is to be copied.  A part of an object cannot be there: somebody else put that. */
 static bool is_missing(struct replicate *run, const char *name, uint64_t size)
 {
@@ -133,7 +152,7 @@ static bool is_missing(struct replicate *run, const char *name, uint64_t size)
 
     if (!is_there(run, name, &there))
         return true;
-    if (there != size && !run->again) {
+    if (there != size && !run->again && !is_superseded(run, name)) {
         (void)err_set(&err, ERR_CORRUPT, "%s: has %llu bytes in the replica instead of %llu", name,
                       (unsigned long long)there, (unsigned long long)size);
         tell(run, name, &err);
@@ -154,19 +173,17 @@ static void count(struct replicate *run, const struct job *job)
     pthread_mutex_unlock(&run->lock);
 }
 
-static void count_cold(struct replicate *run, const struct job *job)
+static void add(struct replicate *run, uint64_t *total, uint64_t more)
 {
     pthread_mutex_lock(&run->lock);
-    run->result->cold++;
-    run->result->cold_bytes += job->size;
+    *total += more;
     pthread_mutex_unlock(&run->lock);
 }
 
-static void count_gone(struct replicate *run)
+static void count_cold(struct replicate *run, const struct job *job)
 {
-    pthread_mutex_lock(&run->lock);
-    run->gone++;
-    pthread_mutex_unlock(&run->lock);
+    add(run, &run->result->cold, 1);
+    add(run, &run->result->cold_bytes, job->size);
 }
 
 static void copy_one(void *argument)
@@ -188,7 +205,7 @@ static void copy_one(void *argument)
         else if (r != -ERR_NOT_FOUND)
             crew_fail(&run->crew, &err);
         else if (job->class->kind != ARCHIVE_WAL)
-            count_gone(run);
+            add(run, &run->gone, 1);
     }
     free(job);
 }
@@ -252,39 +269,6 @@ static int copy_content(struct replicate *run, struct err *err)
 
 /* ---- the repository as a whole ----------------------------------------------------------- */
 
-static int read_header(struct store *store, uint8_t out[HEADER_SIZE], size_t *out_size,
-                       struct err *err)
-{
-    CLEANUP(store_object_closep) struct store_object *object = NULL;
-    int r = store_open(store, header.prefix, &object, err);
-
-    if (r < 0)
-        return r;
-    uint64_t size = store_object_size(object);
-    if (size > HEADER_SIZE)
-        return err_set(err, ERR_CORRUPT, "%s: not the header of a repository", header.prefix);
-    *out_size = (size_t)size;
-    return store_read(object, 0, out, *out_size, err);
-}
-
-/* 1: there is this repository; 0: none. */
-static int look_at_header(struct replicate *run, struct err *err)
-{
-    uint8_t here[HEADER_SIZE], there[HEADER_SIZE];
-    size_t here_size, there_size;
-    int r = read_header(run->options->repo->store, here, &here_size, err);
-
-    if (r == 0 && !run->options->to)
-        return 0;
-    if (r == 0)
-        r = read_header(run->options->to, there, &there_size, err);
-    if (r == -ERR_NOT_FOUND)
-        return 0;
-    if (r == 0 && (here_size != there_size || memcmp(here, there, here_size) != 0))
-        r = err_set(err, ERR_EXISTS, "%s holds another repository", run->options->to->location);
-    return r < 0 ? r : 1;
-}
-
 static int note_root(void *context, const char *name, uint64_t size, struct err *err)
 {
     struct roots *roots = context;
@@ -323,9 +307,35 @@ static int copy_roots(struct replicate *run, const struct roots *roots, struct e
 {
     int r = announce_roots(run, roots, err);
 
+    run->roots = &roots->names;
     for (size_t i = 0; r == 0 && i < roots->names.count; i++)
         r = submit(run, &snapshots, roots->names.at[i], roots->sizes[i], err);
     return crew_settle(&run->crew, r, err);
+}
+
+static int need_missing(void *context, const char *rest, uint64_t size, struct err *err)
+{
+    struct replicate *run = context;
+    char name[OBJECT_NAME_SIZE];
+    struct archive_id id;
+    uint32_t number;
+
+    if (!idtable_parse(rest, &id))
+        return 0;
+    repo_object_name(ARCHIVE_DATA, &id, name);
+    if (is_there(run, name, &size))
+        return 0;
+    int r = idtable_number(run->options->repo->ids, &id, ARCHIVE_DATA, &number, err);
+    return r < 0 ? r : thaw_need(run->options->thaw, number, err);
+}
+
+/* Whether all that is to be copied can be read. */
+static int thaw_missing(struct replicate *run, struct err *err)
+{
+    const struct replicate_options *how = run->options;
+    int r = how->thaw ? store_list(how->repo->store, "data/", need_missing, run, err) : 0;
+
+    return r == 0 && how->thaw ? how->ready(how->ready_context, err) : r;
 }
 
 /* A snapshot is there when all of it is. */
@@ -344,15 +354,17 @@ static int copy_all(struct replicate *run, struct err *err)
 {
     CLEANUP(roots_clear) struct roots roots = {.run = run};
     struct store *from = run->options->repo->store;
-    int there = look_at_header(run, err);
+    int there = replica_look_at_header(run->options, err);
     int r = there < 0 ? there : list_there(run, err);
 
+    if (r == 0)
+        r = thaw_missing(run, err);
     if (r == 0)
         r = store_list(from, snapshots.prefix, note_root, &roots, err);
     if (r == 0)
         r = copy_classes(run, keys, sizeof(keys) / sizeof(keys[0]), err);
     if (r == 0 && there == 0)
-        r = submit(run, &header, "", HEADER_SIZE, err);
+        r = submit(run, &header, "", REPLICA_HEADER_SIZE, err);
     if (r == 0)
         r = crew_settle(&run->crew, r, err);
     if (r == 0)

@@ -26,6 +26,7 @@ struct progress;
 struct repo;
 struct store;
 struct strings;
+struct thaw;
 
 struct replicate_options {
     struct repo *repo;
@@ -41,6 +42,11 @@ struct replicate_options {
      * there are none, nor with dry_run. */
     int (*before_roots)(void *context, const struct strings *roots, struct err *err);
     void *context;
+    /* What is missing there is counted among what this needs, and then `ready` is called, before
+     * anything is copied; what that returns ends it.  NULL: what is cold is met on the way. */
+    struct thaw *thaw;
+    int (*ready)(void *ready_context, struct err *err);
+    void *ready_context;
 };
 
 struct replicate_result {

@@ -18,3 +18,7 @@ struct replica_class {
 /* Copies one object, checked; -ERR_NOT_FOUND: it is gone here.  -ERR_CORRUPT: it is damaged. */
 int replicate_object(const struct replicate_options *options, const struct replica_class *class,
                      const char *name, uint64_t size, struct err *err);
+
+enum { REPLICA_HEADER_SIZE = 64 };
+/* 1: this repository is there; 0: none; ERR_EXISTS: another one. */
+int replica_look_at_header(const struct replicate_options *options, struct err *err);

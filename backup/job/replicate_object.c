@@ -8,6 +8,8 @@
 #include "backup/job/replicate_internal.h"
 #include "backup/store/store.h"
 
+static const char header_name[] = "repository";
+
 enum { PIECE = 4 * 1024 * 1024 };
 
 /* One object on its way. */
@@ -137,4 +139,38 @@ int replicate_object(const struct replicate_options *options, const struct repli
     put = STEAL(passage.to);
     r = store_put_commit(put, name, err);
     return r == -ERR_EXISTS ? 0 : r; /* somebody else brought it meanwhile */
+}
+
+/* ---- the repository's header -------------------------------------------------------------- */
+
+static int read_header(struct store *store, uint8_t out[REPLICA_HEADER_SIZE], size_t *out_size,
+                       struct err *err)
+{
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
+    int r = store_open(store, header_name, &object, err);
+
+    if (r < 0)
+        return r;
+    uint64_t size = store_object_size(object);
+    if (size > REPLICA_HEADER_SIZE)
+        return err_set(err, ERR_CORRUPT, "%s: not the header of a repository", header_name);
+    *out_size = (size_t)size;
+    return store_read(object, 0, out, *out_size, err);
+}
+
+int replica_look_at_header(const struct replicate_options *options, struct err *err)
+{
+    uint8_t here[REPLICA_HEADER_SIZE], there[REPLICA_HEADER_SIZE];
+    size_t here_size, there_size;
+    int r = read_header(options->repo->store, here, &here_size, err);
+
+    if (r == 0 && !options->to)
+        return 0;
+    if (r == 0)
+        r = read_header(options->to, there, &there_size, err);
+    if (r == -ERR_NOT_FOUND)
+        return 0;
+    if (r == 0 && (here_size != there_size || memcmp(here, there, here_size) != 0))
+        r = err_set(err, ERR_EXISTS, "%s holds another repository", options->to->location);
+    return r < 0 ? r : 1;
 }

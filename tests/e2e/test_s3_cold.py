@@ -591,3 +591,66 @@ def test_what_is_locked_frozen_and_then_hidden_by_an_attacker_is_thawed_and_rest
         y.run(*words, "--thaw")
         same(source, below(target, source))
         y.run("prune")
+
+
+def test_what_was_sealed_anew_stays_where_it_can_be_read_and_that_is_said(s3_yester, glacier, work):
+    """An epoch can only be ended in a directory; its replica then has all of it once more."""
+    y = s3_yester
+    replica = f"s3://{s3server.BUCKET}/{y.prefix}/replica"
+    configure(y, f"[replica far]\nlocation = {replica}\nstorage_class = GLACIER\ncold_after = 30d\n")
+    y.env["YESTER_REPO"] = str(work / "near")
+    y.init()
+    y.backup(make_source(work))
+    old = set(data_of_replica(y))
+    y.run("key", "rotate", "--reencrypt")
+    y.run("copy")
+    new = set(data_of_replica(y)) - old
+    glacier.ahead = 31 * DAY
+    told = y.run("copy").errors
+    assert old and f"moved {len(old)} archive" in told and f"{len(new)} archive" in told and "key rotate --reencrypt" in told
+    assert {name for name, class_ in data_of_replica(y).items() if class_ == "GLACIER"} == old
+
+
+def data_of_replica(y):
+    return {name: class_ for name, class_ in classes(y).items() if name.startswith("replica/data/")}
+
+
+def test_a_replica_that_comes_late_is_fed_by_a_thaw_of_what_it_lacks(cold, glacier, work):
+    source = make_source(work)
+    cold.backup(source)
+    near, late = work / "near", work / "late"
+    first = data(cold)
+    cold.run("copy", "--to", near, "--thaw", "--wait", "2s", rc=11)  # nobody thaws
+    assert not list(near.rglob("*/*")) and len(glacier.asked) == len(first)
+    glacier.thaw()
+    cold.run("copy", "--to", near, "--thaw")
+    assert len(glacier.asked) == len(first)
+    (source / "more").write_bytes(os.urandom(3 * MiB))
+    name = cold.backup(source)
+    # Of what is there already, and of what can be read for some days, nothing is asked for again.
+    result = cold.run("copy", "--to", near, "--dry-run")
+    assert "to be thawed first: 1 archive " in result.errors and len(glacier.asked) == len(first)
+    assert "`yester copy --thaw` asks for them" in cold.run("copy", "--to", near, rc=1).errors
+    result = cold.run("copy", "--to", near, "--thaw=bulk", "--thaw-days", "2", rc=11)
+    assert [(days, tier) for _, days, tier in glacier.asked[len(first):]] == [(2, "Bulk")]
+    assert "same command again later" in result.errors
+    glacier.thaw()
+    cold.run("copy", "--to", near, "--thaw")
+    same(source, cold.restored(source, name, env={"YESTER_CONFIG": "/dev/null", "YESTER_REPO": str(near)}))
+    # Of the settings, too; a backup asks for nothing.
+    glacier.ahead = 30 * DAY
+    asked = len(glacier.asked)
+    text = f"[s3]\nstorage_class = GLACIER\ncold_after = 90d\n[replica late]\nlocation = {late}\n"
+    configure(cold, text)
+    cold.run("copy", rc=5)
+    assert len(glacier.asked) == asked
+    cold.run("copy", "--thaw", rc=11)
+    assert len(glacier.asked) > asked
+    glacier.thaw()
+    cold.run("copy", "--thaw")
+    same(source, cold.restored(source, name, env={"YESTER_CONFIG": "/dev/null", "YESTER_REPO": str(late)}))
+
+
+def test_waiting_for_a_thaw_goes_with_asking_for_it(cold):
+    for option in (["--wait", "1h"], ["--thaw-days", "3"], ["--thaw=now"], ["--thaw", "--thaw-days", "0"]):
+        cold.run("copy", "--to", "/nowhere", *option, rc=2)
