@@ -59,13 +59,14 @@ void fetch_task(struct blocks *blocks, const struct cut *cut, const struct windo
         return;
     for (size_t i = 0; i < count; i++) {
         if (pieces[i].place.raw > end + cut->gap) {
-            blocks_prefetch(blocks, start, (size_t)(end - start.raw));
+            if (!blocks_prefetch(blocks, start, (size_t)(end - start.raw)))
+                return; /* who writes the pieces is told why */
             start = pieces[i].place;
         }
         if (pieces[i].place.raw + (uint64_t)pieces[i].length > end)
             end = pieces[i].place.raw + (uint64_t)pieces[i].length;
     }
-    blocks_prefetch(blocks, start, (size_t)(end - start.raw));
+    (void)blocks_prefetch(blocks, start, (size_t)(end - start.raw));
 }
 
 void fetch_ahead(struct blocks *blocks, const struct cut *cut, struct window *window)

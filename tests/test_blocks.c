@@ -12,6 +12,7 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/store/sealedcache.h"
+#include "backup/store/store.h"
 #include "tests/harness/cmocka.h"
 #include "tests/harness/temprepo.h"
 
@@ -177,6 +178,44 @@ static void what_was_prefetched_is_there(void **state)
     }
     blocks_stats(blocks, &stats);
     assert_int_equal(stats.loads, 10);
+}
+
+static size_t refusals;
+
+static int refuse(struct store_object *object, uint64_t offset, void *out, size_t count,
+                  struct err *err)
+{
+    (void)object;
+    (void)offset;
+    (void)out;
+    (void)count;
+    refusals++;
+    return err_set(err, ERR_REMOTE, "the store is away");
+}
+
+static void a_store_that_is_away_is_asked_once_for_what_is_wanted_later(void **state)
+{
+    (void)state;
+    CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
+    uint32_t archive = write_archive(temp.repo);
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(temp.repo, 64 << 20);
+    const struct store_ops *sound = temp.repo->store->ops;
+    struct store_ops away = *sound;
+    struct slice slice = {0};
+    struct err err;
+
+    for (uint32_t i = 4; i < BLOCKS; i += 4) { /* what is there already parts the rest */
+        struct place place = {archive, i * BLOCK_SIZE};
+        assert_int_equal(blocks_get(blocks, place, &slice, &err), 0);
+        slice_clear(&slice);
+    }
+    away.read = refuse;
+    temp.repo->store->ops = &away;
+    refusals = 0;
+    assert_false(blocks_prefetch(blocks, (struct place){archive, 0}, RAW_SIZE));
+    assert_int_equal(refusals, 1);
+    temp.repo->store->ops = sound;
+    assert_true(blocks_prefetch(blocks, (struct place){archive, 0}, RAW_SIZE));
 }
 
 static void decoded_blocks_take_no_more_than_their_limit(void **state)
@@ -394,6 +433,7 @@ int main(void)
         cmocka_unit_test(an_archive_that_is_gone_is_named),
         cmocka_unit_test(damage_in_one_block_hurts_no_other),
         cmocka_unit_test(what_was_prefetched_is_there),
+        cmocka_unit_test(a_store_that_is_away_is_asked_once_for_what_is_wanted_later),
         cmocka_unit_test(decoded_blocks_take_no_more_than_their_limit),
         cmocka_unit_test(threads_that_read_the_same_decode_it_once),
         cmocka_unit_test(threads_may_read_what_is_being_evicted),

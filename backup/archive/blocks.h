@@ -45,8 +45,9 @@ int blocks_peek(struct blocks *blocks, struct place place, struct slice *out);
 int blocks_read(struct blocks *blocks, struct place place, void *out, size_t count,
                 struct err *err);
 /* Decodes what covers [place, place + count) into the cache, neighbours fetched together; errors
- * are left to who reads. */
-void blocks_prefetch(struct blocks *blocks, struct place place, size_t count);
+ * are left to who reads.  Ends (false) with the first that does not come: where a store is away,
+ * each request takes as long as one has patience with it. */
+bool blocks_prefetch(struct blocks *blocks, struct place place, size_t count);
 /* From now on metadata of a remote store is fetched in large pieces at once: for who goes through
  * all of it. */
 void blocks_read_all(struct blocks *blocks);

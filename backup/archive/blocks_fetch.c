@@ -85,8 +85,8 @@ static size_t run_length(struct blocks *blocks, struct located at, uint64_t end)
     return count;
 }
 
-/* Fetches `count` blocks in one piece and decodes each into the cache. */
-static void fetch_run(struct blocks *blocks, struct located at, size_t count)
+/* Fetches `count` blocks in one piece and decodes each into the cache; false: they did not come. */
+static bool fetch_run(struct blocks *blocks, struct located at, size_t count)
 {
     uint8_t *stored = NULL;
     uint64_t offset = reader_block(at.reader, at.number)->offset;
@@ -94,34 +94,38 @@ static void fetch_run(struct blocks *blocks, struct located at, size_t count)
     struct err err;
 
     if (reader_fetch_run(at.reader, at.number, count, &stored, &skip, &err) < 0)
-        return;
+        return false;
     for (size_t i = 0; i < count; i++, at.number++) {
         const uint8_t *own = stored + skip + (reader_block(at.reader, at.number)->offset - offset);
         struct blocks_loading loading = {.blocks = blocks, .located = &at, .stored = own};
         (void)blockcache_ahead(blocks->cache, blocks_key(&at), blocks_load, &loading, &err);
     }
     free(stored);
+    return true;
 }
 
-void blocks_prefetch(struct blocks *blocks, struct place place, size_t count)
+bool blocks_prefetch(struct blocks *blocks, struct place place, size_t count)
 {
     struct located at;
+    bool came = true;
     struct err err;
 
     if (blocks_locate(blocks, place, NULL, &at, &err) < 0)
-        return;
+        return false;
     uint64_t end = (uint64_t)at.raw + count;
-    while (at.number < reader_blocks(at.reader) && reader_block(at.reader, at.number)->raw < end) {
+    while (came && at.number < reader_blocks(at.reader) &&
+           reader_block(at.reader, at.number)->raw < end) {
         size_t run = run_length(blocks, at, end);
         struct blocks_run own = {.archive = at.archive, .first = at.number, .end = at.number + run};
         if (run > 0) {
             run_begin(blocks, &own);
-            fetch_run(blocks, at, run);
+            came = fetch_run(blocks, at, run);
             run_end(blocks, &own);
         }
         at.number += run > 0 ? run : 1;
     }
     readers_release(blocks->readers, at.archive);
+    return came;
 }
 
 /* ---- metadata over a network ------------------------------------------------------------- */
@@ -179,7 +183,7 @@ static void fetch_around(struct blocks *blocks, const struct located *located)
         return;
     at.number = run.first;
     run_begin(blocks, &run);
-    fetch_run(blocks, at, run.end - run.first);
+    (void)fetch_run(blocks, at, run.end - run.first); /* who reads is told */
     run_end(blocks, &run);
 }
 
