@@ -21,6 +21,7 @@
 enum {
     LOOP_THREADS = 2,
     REMOTE_THREADS = 64,
+    KEPT = 8 * 1024 * 1024, /* of free memory; twice the largest buffer of stored blocks */
     REMOTE_KEPT = 32 * 1024 * 1024,
     POOL_DEPTH = 256,
     BACKGROUND_MAX = 64,
@@ -305,10 +306,9 @@ static int serve(struct mount *mount, struct err *err)
     /* Blocks come and go in all threads' hands: more arenas would only keep what is free. */
     (void)mallopt(M_ARENA_MAX, 1);
     /* Pages that are given back and taken again are cleared each time: as costly as decoding. */
-    if (repo_is_remote(mount->repo)) {
-        (void)mallopt(M_MMAP_THRESHOLD, REMOTE_KEPT);
-        (void)mallopt(M_TRIM_THRESHOLD, REMOTE_KEPT);
-    }
+    int kept = repo_is_remote(mount->repo) ? REMOTE_KEPT : KEPT;
+    (void)mallopt(M_MMAP_THRESHOLD, kept);
+    (void)mallopt(M_TRIM_THRESHOLD, kept);
     if (rc == 0)
         rc = make_session(mount, err);
     return rc < 0 ? rc : serve_session(mount, err);

@@ -138,7 +138,7 @@ static void grow_chains(struct shard *shard)
 
 static size_t weight_of(const struct block *block)
 {
-    return sizeof(struct cached) + sizeof(struct block) + block->size;
+    return sizeof(struct cached) + block_weight(block);
 }
 
 static void ring_insert(struct shard *shard, struct cached *entry)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backup/archive/block.h"
+#include "backup/archive/blockpool.h"
 #include "backup/archive/blocks_internal.h"
 #include "backup/archive/entry.h"
 #include "backup/archive/idtable.h"
@@ -32,10 +33,11 @@ struct blocks *blocks_new(struct repo *repo, size_t cache_bytes)
     blocks->repo = repo;
     pthread_mutex_init(&blocks->lock, NULL);
     pthread_cond_init(&blocks->run_ended, NULL);
+    blocks->pool = blockpool_new();
     blocks->cache = blockcache_new(cache_bytes);
     blocks->around_max = cache_bytes / 16;
     blocks->readers = readers_new(repo, OPEN_MEMORY, OPEN_COUNT);
-    if (!blocks->cache || !blocks->readers) {
+    if (!blocks->pool || !blocks->cache || !blocks->readers) {
         blocks_free(blocks);
         return NULL;
     }
@@ -49,6 +51,7 @@ void blocks_free(struct blocks *blocks)
     for (size_t i = 0; i < blocks->idle_count; i++)
         codec_free(blocks->idle[i]);
     blockcache_free(blocks->cache);
+    blockpool_close(blocks->pool); /* blocks may still be in use */
     readers_free(blocks->readers);
     pthread_cond_destroy(&blocks->run_ended);
     pthread_mutex_destroy(&blocks->lock);
@@ -146,7 +149,9 @@ int blocks_load(void *context, uint64_t key, struct block **out, struct err *err
     const struct blocks_loading *loading = context;
     const struct reader *reader = loading->located->reader;
     size_t number = loading->located->number;
-    CLEANUP(block_unrefp) struct block *block = block_new(reader_block(reader, number)->raw_size);
+    CLEANUP(block_unrefp)
+    struct block *block =
+        block_new_in(loading->blocks->pool, reader_block(reader, number)->raw_size);
     struct codec *codec = take_codec(loading->blocks);
     int r = 0;
 

@@ -10,6 +10,7 @@
 #include "backup/archive/blocks.h"
 #include "backup/archive/remap.h"
 
+struct blockpool;
 struct codec;
 struct readers;
 
@@ -23,6 +24,7 @@ struct blocks_around {
 
 struct blocks {
     struct repo *repo; /* these are fixed when it is made */
+    struct blockpool *pool;
     struct blockcache *cache;
     struct readers *readers;
     void (*watch)(void *context, struct place place); /* set while one thread reads */
