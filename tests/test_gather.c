@@ -514,6 +514,135 @@ static void a_twin_has_head_and_tail_and_the_same_content(void **state)
     }
 }
 
+/* A file in sections, each pushed by a thread of its own, the last one first. */
+enum { SECTIONS = 9 };
+static const size_t section_sizes[SECTIONS] = {0,       3 * MIB + 5, 1,           70000, 0,
+                                               2 * MIB, 20000,       4 * MIB + 1, 0};
+
+struct section {
+    struct gather_file *file;
+    size_t number;
+    bool dropped;
+    pthread_t thread;
+    int r;
+    struct err err;
+};
+
+struct sections {
+    bool front;   /* the file has bytes of its own in front of them, and behind them */
+    bool dropped; /* one of them breaks off */
+};
+
+static void *push_section(void *argument)
+{
+    struct section *section = argument;
+    size_t size = section_sizes[section->number];
+    uint8_t *bytes = random_bytes(50 + section->number, size);
+
+    section->r = push_all(section->file, bytes, size, section->number + 1, &section->err);
+    if (section->r < 0 || section->dropped)
+        gather_drop(section->file);
+    else
+        section->r = gather_close(section->file, &section->err);
+    free(bytes);
+    return NULL;
+}
+
+static int push_sections(const struct sections *how, struct gather *gather, struct err *err)
+{
+    const char *const names[] = {how->front ? "second.copy" : "first.copy",
+                                 how->front ? "second.sql" : "first.sql"};
+    struct section sections[SECTIONS] = {0};
+    struct gather_file *file;
+
+    int r = gather_open(gather, names[0], &plain, 0, &file, err);
+    if (r == 0)
+        r = gather_twin(file, names[1], "HEAD\n", 5, err);
+    if (r == 0 && how->front)
+        r = gather_push(file, "front", 5, err);
+    for (size_t i = 0; r == 0 && i < SECTIONS; i++) {
+        sections[i].number = i;
+        sections[i].dropped = how->dropped && i == 5;
+        r = gather_section(file, &sections[i].file, err);
+    }
+    assert_int_equal(r, 0);
+    for (size_t i = SECTIONS; i-- > 0;) {
+        assert_int_equal(pthread_create(&sections[i].thread, NULL, push_section, &sections[i]), 0);
+        if (i % 2 == 0) /* two at a time */
+            pthread_join(sections[i].thread, NULL);
+    }
+    for (size_t i = 1; i < SECTIONS; i += 2)
+        pthread_join(sections[i].thread, NULL);
+    for (size_t i = 0; i < SECTIONS; i++)
+        assert_int_equal(sections[i].r, 0);
+    if (how->dropped) {
+        gather_drop(file);
+        return how->front ? 0 : gather_put(gather, "other", &plain, "other", 5, err);
+    }
+    if (how->front)
+        r = gather_push(file, "behind", 6, err);
+    if (r == 0)
+        r = gather_twin_tail(file, "TAIL", 4, err);
+    return r < 0 ? r : gather_close(file, err);
+}
+
+static int push_both(void *context, struct gather *gather, struct err *err)
+{
+    struct sections how = {.dropped = context != NULL};
+    int r = push_sections(&how, gather, err);
+
+    how.front = true;
+    return r < 0 ? r : push_sections(&how, gather, err);
+}
+
+static void must_read_sections(struct fixture *fixture, bool front)
+{
+    size_t size = front ? 11 : 0, at = 5;
+
+    for (size_t i = 0; i < SECTIONS; i++)
+        size += section_sizes[i];
+    uint8_t *twin = malloc(size + 9);
+    memcpy(twin, "HEAD\nfront", 10);
+    at += front ? 5 : 0;
+    for (size_t i = 0; i < SECTIONS; at += section_sizes[i++]) {
+        uint8_t *bytes = random_bytes(50 + i, section_sizes[i]);
+        memcpy(twin + at, bytes, section_sizes[i]);
+        free(bytes);
+    }
+    memcpy(twin + at, "behind", front ? 6 : 0);
+    memcpy(twin + 5 + size, "TAIL", 4);
+    must_read(fixture, front ? "second.copy" : "first.copy", twin + 5, size);
+    must_read(fixture, front ? "second.sql" : "first.sql", twin, size + 9);
+    free(twin);
+}
+
+static void sections_come_in_their_order_whatever_order_they_are_pushed_in(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t size = 0;
+
+    must_run(fixture, push_both, NULL);
+    must_read_sections(fixture, false);
+    must_read_sections(fixture, true);
+    must_verify(fixture);
+    /* Content that is shifted within a file is cut as it is in the other. */
+    for (size_t i = 0; i < SECTIONS; i++)
+        size += section_sizes[i];
+    assert_true(database(fixture)->new_bytes > size);
+    assert_true(database(fixture)->new_bytes < size + size / 50 + 8192);
+}
+
+static void a_section_that_breaks_off_takes_its_file_along(void **state)
+{
+    struct fixture *fixture = *state;
+
+    must_run(fixture, push_both, fixture);
+    assert_false(is_there(fixture, "first.copy"));
+    assert_false(is_there(fixture, "first.sql"));
+    must_read(fixture, "other", "other", 5);
+    must_verify(fixture);
+}
+
 /* A small file shifts what follows it in the same part; pages count from each file's beginning. */
 static int push_pages(void *context, struct gather *gather, struct err *err)
 {
@@ -574,6 +703,8 @@ int main(void)
         GATHERS(where_nothing_could_be_read_there_is_no_snapshot),
         GATHERS(an_error_of_the_producer_ends_the_run),
         GATHERS(a_twin_has_head_and_tail_and_the_same_content),
+        GATHERS(sections_come_in_their_order_whatever_order_they_are_pushed_in),
+        GATHERS(a_section_that_breaks_off_takes_its_file_along),
         GATHERS(of_a_file_cut_in_pages_one_changed_byte_stores_one_page),
     };
 

@@ -118,6 +118,7 @@ static int take_table(struct dbdescription *out, struct json_object *json, const
         .definition = text_of(json, "definition"),
         .keys = text_of(json, "keys"),
         .rows = number_of(json, "rows"),
+        .bytes = number_of(json, "bytes"),
         .extension = is_true(json, "extension"),
     };
 

@@ -88,7 +88,7 @@ static int hand_over_extents(struct units *units, struct bigfile *big, struct er
 static int fold_locked(struct worker *worker, struct bigfile *big, uint64_t number, struct err *err)
 {
     const struct pieces *pieces = &worker->pieces;
-    int r = parts_fold(&big->parts, worker, number, pieces->at, pieces->count, err);
+    int r = parts_fold(&big->parts, worker, number, number + 1, pieces->at, pieces->count, err);
 
     return r < 0 ? r : hand_over_extents(worker->units, big, err);
 }

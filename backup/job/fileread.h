@@ -41,6 +41,7 @@ struct fileread {
     uint64_t content_size;
     struct digest_stream digest;
     bool digest_started;
+    bool unbroken; /* it has no holes: one region, in however many streams it comes */
     bool changed;  /* while it was read, again and again */
     bool vanished; /* not there any more: not an error */
     bool more;     /* extents so far: the file is not done */

@@ -27,8 +27,8 @@
  * What could not be read of the source is told to gather_trouble(), counts the snapshot as
  * incomplete, and is no error.
  *
- * Memory: about 1.2 MiB for each file that is open at a time and for each core a few times that;
- * nothing for files that are done, whatever their number and size.
+ * Memory: about 1.2 MiB for each file or section that is open at a time and for each core a few
+ * times that; nothing for files that are done, whatever their number and size.
  *
  * Ownership: gather_close() and gather_drop() free the file, also when they fail.  All files must
  * be closed or dropped when produce returns.  Names, attributes and bytes are copied.
@@ -73,6 +73,11 @@ int gather_twin(struct gather_file *file, const char *path, const void *head, si
 /* After the last push, before gather_close(). */
 int gather_twin_tail(struct gather_file *file, const void *tail, size_t tail_size, struct err *err);
 int gather_push(struct gather_file *file, const void *bytes, size_t size, struct err *err);
+/* A stream into the file, whose bytes come behind those of the sections that were opened before,
+ * whatever order they are pushed in; each from a thread of its own if it likes.  It is pushed into,
+ * closed and dropped (which drops the file) like a file.  All sections are closed before the file
+ * goes on.  Cuts are made anew at its beginning: so it should begin where it will begin again. */
+int gather_section(struct gather_file *file, struct gather_file **out, struct err *err);
 /* From now on the file counts as changed while it was read: `ls` says so, and the snapshot is as
  * complete as before.  For content that is kept though something is known to be wrong with it. */
 void gather_mark(struct gather_file *file);

@@ -1,7 +1,7 @@
-/* gather_internal — shared by gather.c (files and what is pushed), gather_put.c (what is put at
- * once), gather_store.c (the workers' side), gather_collect.c (the thread that takes what is done),
- * gather_record.c (an entry as a record of the sorter) and gather_tree.c (directories from
- * records). */
+/* gather_internal — shared by gather.c (lanes, the end), gather_file.c (files, what is pushed),
+ * gather_put.c (what is put at once), gather_store.c (the workers' side), gather_collect.c (the
+ * thread that takes what is done), gather_record.c (an entry as a record of the sorter) and
+ * gather_tree.c (directories from records). */
 #pragma once
 
 #include <pthread.h>
@@ -22,6 +22,7 @@ enum {
     GATHER_INBOX_MAX = 4096,
     GATHER_RECORD_MAX = 64 * 1024,
     GATHER_SORT_MEMORY = 8 * 1024 * 1024,
+    SECTION_BITS = 32, /* below them: the number within the section */
 };
 
 /* One of the two files that the same stream may make. */
@@ -31,18 +32,22 @@ struct gather_name {
     struct contentwriter *content; /* the collector's: the extents of portions */
 };
 
+/* A file, or a section of one: a stream that is pushed into. */
 struct gather_file {
     struct gather *gather;
-    struct gather_lane *lane;
+    struct gather_file *whole; /* the file itself; the section's file */
+    struct gather_lane *lane;  /* NULL: it has sections, and nothing was pushed behind them yet */
+    struct cutting cutting;
+    uint64_t number; /* of its next run: which section, and which of its runs */
+    /* Of a file only: */
+    struct cutting twin_cutting;
     struct gather_name self, twin;
     struct entry entry; /* attributes; its xattrs are in `xattrs` */
     struct buf xattrs;
-    struct cutting cutting, twin_cutting;
-    uint64_t begun; /* runs, by who pushes */
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* guards what follows */
     struct parts parts;
-    uint64_t ended; /* runs that are stored */
-    bool closed;    /* no run comes any more */
+    uint64_t begun, ended; /* runs; stored ones */
+    bool closed;           /* no run comes any more */
     bool dropped, changed;
     struct gather_item *done; /* made when the last run is stored, for the collector */
 };
@@ -50,9 +55,9 @@ struct gather_file {
 /* What one file has in a part: some of the part's pieces. */
 struct gather_run {
     struct gather_file *file;
-    uint64_t number;
+    uint64_t number, next; /* `next` comes behind it */
     size_t first, count;
-    bool last;
+    bool last; /* of the file */
 };
 
 /* Up to a MiB of streams on its way through one worker: the next bytes of one file, or several
@@ -108,13 +113,19 @@ struct gather {
     bool closing;
 };
 
-/* gather.c: name and attributes of an entry. */
+/* gather.c: a lane that nobody pushes into; and back. */
+int gather_take_lane(struct gather *gather, struct gather_lane **out, struct err *err);
+void gather_give_lane(struct gather *gather, struct gather_lane *lane);
+
+/* gather_file.c: name and attributes of an entry. */
 int gather_file_new(struct gather *gather, const char *path,
                     const struct gather_attributes *attributes, struct gather_file **out,
                     struct err *err);
 
 /* gather_store.c: what a worker does with a part; frees it. */
 int gather_store(struct worker *worker, struct gather_part *part, struct err *err);
+/* No run comes any more. */
+void gather_end(struct gather_file *file);
 /* One that is spare, or a new one; and back. */
 int gather_part_new(struct gather *gather, struct gather_part **out, struct err *err);
 void gather_part_free(struct gather_part *part);

@@ -38,6 +38,11 @@ static int sink_push(struct sink_file *file, const void *bytes, size_t size, str
     return gather_push((struct gather_file *)file, bytes, size, err);
 }
 
+static int sink_section(struct sink_file *file, struct sink_file **out, struct err *err)
+{
+    return gather_section((struct gather_file *)file, (struct gather_file **)out, err);
+}
+
 static int sink_tail(struct sink_file *file, const void *bytes, size_t size, struct err *err)
 {
     return gather_twin_tail((struct gather_file *)file, bytes, size, err);
@@ -80,6 +85,7 @@ void gather_sink(struct gather *gather, struct sink *out)
         .open = sink_open,
         .twin = sink_twin,
         .push = sink_push,
+        .section = sink_section,
         .tail = sink_tail,
         .close = sink_close,
         .drop = sink_drop,

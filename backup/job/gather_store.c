@@ -40,10 +40,24 @@ static int fold_run(struct worker *worker, const struct gather_run *run, struct 
     struct gather_file *file = run->file;
     const struct piece *first = run->count > 0 ? worker->pieces.at + run->first : NULL;
 
-    int r = parts_fold(&file->parts, worker, run->number, first, run->count, err);
+    int r = parts_fold(&file->parts, worker, run->number, run->next, first, run->count, err);
     if (r == 0)
         r = hand_over_extents(file, false, err);
     return r < 0 || !file->twin.read ? r : hand_over_extents(file, true, err);
+}
+
+/* All that it will ever have is stored. */
+static void hand_over(struct gather_file *file)
+{
+    struct gather_item *item = STEAL(file->done);
+
+    if (!item) {
+        gather_file_free(file); /* no memory: the run has failed, or it is dropped */
+        return;
+    }
+    item->kind = ITEM_FILE;
+    item->file = file;
+    gather_tell(file->gather, item);
 }
 
 /* Counts the run; with the last one of all the file goes to the collector.  `worker` NULL: the run
@@ -58,24 +72,29 @@ static int end_run(struct worker *worker, const struct gather_run *run, struct e
     if (worker && r == 0)
         r = fold_run(worker, run, err);
     file->dropped = file->dropped || !worker;
-    if (run->last) {
+    if (run->last)
         file->closed = true;
+    if (item)
         file->done = item;
-    }
     file->ended++;
     bool over = file->closed && file->ended == file->begun;
     pthread_mutex_unlock(&file->lock);
-    if (!over)
-        return r;
-    item = STEAL(file->done);
-    if (!item) {
-        gather_file_free(file); /* the run has failed */
-        return r;
-    }
-    item->kind = ITEM_FILE;
-    item->file = file;
-    gather_tell(file->gather, item);
+    if (over)
+        hand_over(file);
     return r;
+}
+
+void gather_end(struct gather_file *file)
+{
+    struct gather_item *item = calloc(1, sizeof(*item));
+
+    pthread_mutex_lock(&file->lock);
+    file->closed = true;
+    file->done = item;
+    bool over = file->ended == file->begun;
+    pthread_mutex_unlock(&file->lock);
+    if (over)
+        hand_over(file);
 }
 
 /* ---- parts ---- */

@@ -16,11 +16,12 @@ struct piece;
 struct worker;
 
 struct parts {
-    uint64_t folded;    /* parts whose pieces are in the file */
+    uint64_t turn;      /* the part that comes next; all before it are in the file */
     struct part *stash; /* parts that came too early */
 };
 
-/* Folds part `number` (0 …) and those that waited for it; or keeps it until its turn has come. */
-int parts_fold(struct parts *parts, struct worker *worker, uint64_t number,
+/* Folds part `number` (the first is 0; `next` comes behind it) and those that waited for it; or
+ * keeps it until its turn has come. */
+int parts_fold(struct parts *parts, struct worker *worker, uint64_t number, uint64_t next,
                const struct piece *pieces, size_t count, struct err *err);
 void parts_clear(struct parts *parts);

@@ -155,7 +155,7 @@ static int fold(struct fileread *file, const struct repo *repo, const struct pie
     if (piece->kind == PIECE_CHUNK)
         return fileread_fold_chunk(file, piece->id, (uint32_t)piece->length, piece->place, err);
     /* A twin's first region began with bytes of its own. */
-    if (file == piece->file || !file->digest_started)
+    if (!file->digest_started || (file == piece->file && !file->unbroken))
         fileread_fold_region(file, repo);
     return 0;
 }

@@ -26,8 +26,8 @@ enum { PGCSV_BUFFER = 16 * 1024 };
 struct pgcsv {
     int (*take)(void *context, const void *bytes, size_t size, struct err *err);
     void *context;
-    bool columnless; /* this and what follows is pgcsv.c's only */
-    size_t fill;
+    bool columnless; /* of a table without columns; pgcsv_header() sets it */
+    size_t fill;     /* this and what follows is pgcsv.c's only */
     char buffer[PGCSV_BUFFER];
 };
 

@@ -1,6 +1,7 @@
 /* pgdump_internal — shared by pgdump.c (the server), pgdump_database.c (one database: the leader),
  * pgdump_workers.c (those who copy its tables), pgdump_list.c (what is in it), pgdump_copy.c (one
- * table), pgdump_files.c (everything that is not a table) and pgdump_manifest.c. */
+ * table), pgdump_rows.c (its rows, range by range), pgdump_files.c (everything that is not a table)
+ * and pgdump_manifest.c. */
 #pragma once
 
 #include <pthread.h>
@@ -13,6 +14,10 @@
 #include "backup/source/sink.h"
 
 enum { PGDUMP_TEXT_MAX = 256 * 1024 * 1024, PGDUMP_MODE = 0600, PGDUMP_DIRECTORY_MODE = 0700 };
+
+/* Blocks of a range: 32 MiB, as the list of tables counts them.  The ranges that may be under way,
+ * or wait for the one in front. */
+enum { PGDUMP_RANGE_BLOCKS = 4096, PGDUMP_RANGES_MAX = 128 };
 
 enum table_state { TABLE_TO_DO, TABLE_TAKEN, TABLE_DONE, TABLE_FAILED };
 
@@ -27,8 +32,31 @@ struct dump_table {
     char *definition, *keys; /* for a restore of this table alone */
     char *oid, *node;        /* which table it is, and which file has its rows */
     bool extension;
+    uint64_t ranges; /* of blocks, for several connections at a time; 0: one COPY for all of it */
     enum table_state state;
+    struct copying *copying; /* while others may help */
+    bool offered;            /* … or might have */
     uint64_t rows, bytes;
+};
+
+/* A table that is being copied. */
+struct copying {
+    struct dump_database *database;
+    struct dump_table *table;
+    struct sink_file *file;
+    struct sink_file *csv_file; /* NULL: not wanted */
+    pthread_mutex_t order;      /* of whoever takes a range and opens its streams */
+    /* Guarded by the database's lock: */
+    uint64_t next, first; /* the range nobody has taken; the first that is not over */
+    bool over[PGDUMP_RANGES_MAX];
+    unsigned helpers;
+    _Atomic bool stopped; /* for one of the reasons below: nobody goes on */
+    int failed;           /* the sink's, or an interrupt: `err` */
+    bool given_up;
+    bool source_failed; /* `why` is the server's */
+    bool elsewhere;     /* … perhaps only as it is not what its name stands for by now */
+    bool lost;          /* … with the connection */
+    struct err err, why;
 };
 
 struct dump {
@@ -91,6 +119,17 @@ bool pgdump_workers_keep(struct dump_database *database);
 void pgdump_workers_end(struct dump_database *database);
 void pgdump_fail(struct dump_database *database, const struct err *err);
 
+/* A table that is read by others and has ranges nobody has taken; NULL: there will be none.  Until
+ * pgdump_workers_left() it stays. */
+struct copying *pgdump_workers_help(struct dump_database *database);
+void pgdump_workers_left(struct copying *copying);
+/* Others may help from now on; not any more, and who did has ended. */
+void pgdump_workers_offer(struct copying *copying);
+void pgdump_workers_withdraw(struct copying *copying);
+/* For whoever waits for it. */
+void pgdump_set_state(struct dump_database *database, struct dump_table *table,
+                      enum table_state state);
+
 /* pgdump_list.c: errors are the server's; ERR_NOT_FOUND: a table went, or was made anew. */
 /* Begins the leader's transaction with a lock on each table, before it has a snapshot. */
 int pgdump_lock(struct dump_database *database, struct err *why);
@@ -102,6 +141,12 @@ void pgdump_tables_clear(struct dump_database *database);
  * is not what its name stands for by now is not told, but to do as before. */
 int pgdump_copy(struct dump_database *database, struct pg_conn *conn, struct dump_table *table,
                 bool again, struct err *err);
+
+/* pgdump_rows.c: ranges that nobody has taken, or all rows where there are none; what comes of it
+ * is in `copying`. */
+void pgdump_rows(struct copying *copying, struct pg_conn *conn);
+/* What a table is called by now, as far as is known. */
+const char *pgdump_name(const struct dump_table *table);
 
 /* pgdump_files.c: errors are the sink's. */
 int pgdump_put(struct dump *dump, const char *path, const char *bytes, size_t size,

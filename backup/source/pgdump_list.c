@@ -12,7 +12,8 @@ enum { LOCK_TABLES = 100 };
 /*
  * Plain tables and leaves of partitioned ones; of an extension only its configuration tables, as
  * far as the extension says that rows are the user's.  Rows come in the order of the primary key
- * where that is cheap: for small tables (docs/decisions/row-order.md).
+ * where that is cheap: for small tables (docs/decisions/row-order.md).  Large ones are read in
+ * ranges of blocks, where the server can read such a range (docs/decisions/ranges.md).
  */
 static const char tables_sql[] =
     "WITH config AS ("
@@ -46,7 +47,12 @@ static const char tables_sql[] =
     "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), ''),"
     " coalesce((SELECT string_agg('ADD ' || pg_get_constraintdef(o.oid), ', ' ORDER BY o.contype)"
     "  FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('p', 'u')), ''),"
-    " c.oid, c.relfilenode"
+    " c.oid, c.relfilenode,"
+    " CASE WHEN pg_relation_size(c.oid) >= 67108864 AND config.oid IS NULL"
+    "  AND current_setting('server_version_num')::int >= 140000"
+    "  AND c.relam = (SELECT oid FROM pg_am WHERE amname = 'heap')"
+    "  THEN pg_relation_size(c.oid) / (current_setting('block_size')::bigint * 4096) + 1"
+    "  ELSE 0 END"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " LEFT JOIN config ON config.oid = c.oid LEFT JOIN keys k ON k.indrelid = c.oid"
     " WHERE c.relkind = 'r' AND c.relpersistence <> 't'"
@@ -67,6 +73,7 @@ enum {
     COLUMN_KEYS,
     COLUMN_OID,
     COLUMN_NODE,
+    COLUMN_RANGES,
 };
 
 void pgdump_tables_clear(struct dump_database *database)
@@ -120,6 +127,8 @@ static int take_row(struct dump_database *database, const struct pg_result *rows
         if (i != COLUMN_EXTENSION && !(*texts[i] = strdup(pg_text(rows, row, i))))
             return err_set(err, ERR_NOMEM, "no memory for a table");
     table->extension = pg_is_true(rows, row, COLUMN_EXTENSION);
+    if (table->columns[0] && !table->order[0])
+        table->ranges = strtoull(pg_text(rows, row, COLUMN_RANGES), NULL, 10);
     return make_path(database, table, err);
 }
 

@@ -39,7 +39,7 @@ struct pgload_files {
 struct pgload_table {
     const char *schema, *name, *file; /* without ".copy" */
     const char *columns, *definition, *keys;
-    uint64_t rows;
+    uint64_t rows, bytes; /* of the rows' file */
     bool extension;
 };
 

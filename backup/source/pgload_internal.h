@@ -1,7 +1,9 @@
 /* pgload_internal — shared by pgload.c (one database, from refusal to its name), pgload_globals.c,
- * pgload_rows.c (rows into tables, by workers) and pgload_rest.c (schema, sequences, large objects,
- * views, settings). */
+ * pgload_rows.c (rows into tables, by workers), pgload_slices.c (into one, by several) and
+ * pgload_rest.c (schema, sequences, large objects, views, settings). */
 #pragma once
+
+#include <pthread.h>
 
 #include "backup/source/pgload.h"
 
@@ -24,6 +26,40 @@ int pgload_sequences(const struct load *load, struct pg_conn *conn, struct err *
 int pgload_objects(const struct load *load, struct pg_conn *conn, struct err *err);
 int pgload_views(const struct load *load, struct pg_conn *conn, struct err *err);
 int pgload_properties(const struct load *load, struct pg_conn *conn, struct err *err);
+
+/* An open file of rows, and some of it in memory. */
+enum { LOAD_PIECE = 1024 * 1024 };
+struct load_source {
+    const struct pgload_files *files;
+    struct pgload_file *file;
+    uint64_t size;
+    uint8_t *piece; /* LOAD_PIECE */
+};
+int pgload_source_open(const struct load *load, const struct pgload_table *table,
+                       struct load_source *out, struct err *err);
+void pgload_source_clear(struct load_source *source);
+int pgload_copy_begin(struct pg_conn *conn, const struct pgload_table *table, const char *qualified,
+                      bool freeze, struct err *err);
+/* What the server makes of the rows that were sent, or not all (`sent` negative); it has the better
+ * word for what went wrong with them. */
+int pgload_copy_end(struct pg_conn *conn, uint64_t *out_rows, int sent, struct err *err);
+int pgload_qualify(const struct pgload_table *table, struct text *out, struct err *err);
+/* Bytes of the piece into the server. */
+int pgload_send(const struct load *load, struct pg_conn *conn, const struct load_source *source,
+                size_t from, size_t to, struct err *err);
+
+/* pgload_slices.c: a table into which several connections copy at the same time. */
+struct load_shared {
+    const struct load *load;
+    const struct pgload_table *table;
+    pthread_mutex_t lock; /* guards what follows */
+    uint64_t next;        /* where the slice begins that nobody has taken */
+    uint64_t rows;
+    bool stopped; /* nobody takes one any more, or keeps what came */
+};
+/* What nobody has taken, over this connection. */
+int pgload_slices(struct load_shared *shared, struct pg_conn *conn, struct err *err);
+void pgload_slices_stop(struct load_shared *shared);
 
 /* pgload_rows.c */
 int pgload_all_rows(const struct load *load, struct err *err);

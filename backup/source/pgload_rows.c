@@ -2,58 +2,81 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backup/base/cleanup.h"
 #include "backup/base/progress.h"
 #include "backup/base/text.h"
 #include "backup/source/pgload_internal.h"
 
-enum { SLICE = 1024 * 1024, SQL_MAX = 16 * 1024 * 1024, PATH_LIMIT = 8192 };
+enum {
+    SQL_MAX = 16 * 1024 * 1024,
+    PATH_LIMIT = 8192,
+    SHARED_MIN = 64 * 1024 * 1024, /* a smaller file is not worth several connections */
+};
 
 /* What the workers share. */
 struct rows {
     const struct load *load;
+    struct load_shared *shared; /* tables for all of them together, before any other */
+    size_t shared_count;
     pthread_mutex_t lock; /* guards what follows */
     size_t next;
     int failed;
     struct err err;
 };
 
-/* An open file, and a slice of it in memory. */
-struct source {
-    const struct pgload_files *files;
-    struct pgload_file *file;
-    uint64_t size;
-    uint8_t *slice;
-};
-
-static void source_clear(struct source *source)
+void pgload_source_clear(struct load_source *source)
 {
-    source->files->close(source->file);
-    free(source->slice);
+    if (source->files)
+        source->files->close(source->file);
+    free(source->piece);
 }
 
-static int send_all(const struct load *load, struct pg_conn *conn, struct source *source,
-                    struct err *err)
+int pgload_source_open(const struct load *load, const struct pgload_table *table,
+                       struct load_source *out, struct err *err)
+{
+    CLEANUP(text_clear) struct text path = {.buf.limit = PATH_LIMIT};
+    CLEANUP(text_clear) struct text file = {.buf.limit = PATH_LIMIT};
+
+    out->files = &load->options->files;
+    text_format(&file, "%s.copy", table->file);
+    int r = text_end(&file, err);
+    if (r == 0)
+        r = pgload_path(load, text_of(&file), &path, err);
+    if (r == 0)
+        r = out->files->open(out->files->context, text_of(&path), &out->file, &out->size, err);
+    if (r == 0 && !(out->piece = malloc(LOAD_PIECE)))
+        r = err_set(err, ERR_NOMEM, "no memory for rows");
+    return r;
+}
+
+int pgload_send(const struct load *load, struct pg_conn *conn, const struct load_source *source,
+                size_t from, size_t to, struct err *err)
 {
     struct progress *progress = load->options->progress;
+
+    if (progress_cancelled(progress))
+        return err_set(err, ERR_CANCELLED, "interrupted");
+    int r = to > from ? pg_copy_write(conn, source->piece + from, to - from, err) : 0;
+    progress_add(progress, 0, r == 0 ? to - from : 0);
+    return r;
+}
+
+static int send_all(const struct load *load, struct pg_conn *conn, const struct load_source *source,
+                    struct err *err)
+{
     int r = 0;
 
     for (uint64_t at = 0, count; r == 0 && at < source->size; at += count) {
-        count = source->size - at < SLICE ? source->size - at : SLICE;
-        if (progress_cancelled(progress))
-            return err_set(err, ERR_CANCELLED, "interrupted");
-        r = source->files->read(source->file, at, source->slice, (size_t)count, err);
+        count = source->size - at < LOAD_PIECE ? source->size - at : LOAD_PIECE;
+        r = source->files->read(source->file, at, source->piece, (size_t)count, err);
         if (r == 0)
-            r = pg_copy_write(conn, source->slice, (size_t)count, err);
-        progress_add(progress, 0, r == 0 ? count : 0);
+            r = pgload_send(load, conn, source, 0, (size_t)count, err);
     }
     return r;
 }
 
-/* What the server makes of the rows; it has the better word for what went wrong with them. */
-static int end_copy(struct pg_conn *conn, uint64_t *out_rows, int sent, struct err *err)
+int pgload_copy_end(struct pg_conn *conn, uint64_t *out_rows, int sent, struct err *err)
 {
     struct err unused, *why = sent < 0 ? &unused : err;
 
@@ -64,7 +87,7 @@ static int end_copy(struct pg_conn *conn, uint64_t *out_rows, int sent, struct e
     return sent < 0 ? sent : r < 0 ? r : finished;
 }
 
-static int start_copy(struct pg_conn *conn, const struct pgload_table *table, const char *qualified,
+int pgload_copy_begin(struct pg_conn *conn, const struct pgload_table *table, const char *qualified,
                       bool freeze, struct err *err)
 {
     CLEANUP(text_clear) struct text sql = {.buf.limit = SQL_MAX};
@@ -76,34 +99,39 @@ static int start_copy(struct pg_conn *conn, const struct pgload_table *table, co
     return r < 0 ? r : pg_copy_begin(conn, text_of(&sql), err);
 }
 
+/* A table is loaded. */
+static int count_rows(const struct load *load, const struct pgload_table *table, uint64_t rows,
+                      struct err *err)
+{
+    progress_add(load->options->progress, rows == table->rows, 0);
+    if (rows == table->rows)
+        return 0;
+    return err_set(err, ERR_CORRUPT, "%.100s: %" PRIu64 " rows, and the manifest says %" PRIu64,
+                   table->name, rows, table->rows);
+}
+
 int pgload_rows(const struct load *load, struct pg_conn *conn, const struct pgload_table *table,
                 const char *qualified, bool freeze, struct err *err)
 {
-    CLEANUP(text_clear) struct text path = {.buf.limit = PATH_LIMIT};
-    CLEANUP(text_clear) struct text file = {.buf.limit = PATH_LIMIT};
-    CLEANUP(source_clear) struct source source = {.files = &load->options->files};
+    CLEANUP(pgload_source_clear) struct load_source source = {0};
     uint64_t rows = UINT64_MAX;
 
-    text_format(&file, "%s.copy", table->file);
-    int r = text_end(&file, err);
+    int r = pgload_source_open(load, table, &source, err);
     if (r == 0)
-        r = pgload_path(load, text_of(&file), &path, err);
-    if (r == 0)
-        r = source.files->open(source.files->context, text_of(&path), &source.file, &source.size,
-                               err);
-    if (r == 0 && !(source.slice = malloc(SLICE)))
-        r = err_set(err, ERR_NOMEM, "no memory for rows");
-    if (r == 0)
-        r = start_copy(conn, table, qualified, freeze, err);
+        r = pgload_copy_begin(conn, table, qualified, freeze, err);
     if (r < 0)
         return err_context(err, "%.100s", table->name);
     r = send_all(load, conn, &source, err);
-    r = end_copy(conn, &rows, r, err);
-    if (r == 0 && rows != table->rows)
-        r = err_set(err, ERR_CORRUPT, "%" PRIu64 " rows, and the manifest says %" PRIu64, rows,
-                    table->rows);
-    progress_add(load->options->progress, r == 0, 0);
-    return r < 0 ? err_context(err, "%.100s", table->name) : 0;
+    r = pgload_copy_end(conn, &rows, r, err);
+    return r < 0 ? err_context(err, "%.100s", table->name) : count_rows(load, table, rows, err);
+}
+
+int pgload_qualify(const struct pgload_table *table, struct text *out, struct err *err)
+{
+    text_identifier(out, table->schema);
+    text_add(out, ".");
+    text_identifier(out, table->name);
+    return text_end(out, err);
 }
 
 /* In a transaction in which the table was emptied rows come in frozen, and need no log where the
@@ -114,10 +142,7 @@ static int load_table(const struct load *load, struct pg_conn *conn,
     CLEANUP(text_clear) struct text qualified = {.buf.limit = PATH_LIMIT};
     CLEANUP(text_clear) struct text sql = {.buf.limit = PATH_LIMIT};
 
-    text_identifier(&qualified, table->schema);
-    text_add(&qualified, ".");
-    text_identifier(&qualified, table->name);
-    int r = text_end(&qualified, err);
+    int r = pgload_qualify(table, &qualified, err);
     if (r < 0)
         return r;
     text_format(&sql, table->extension ? "BEGIN" : "BEGIN; TRUNCATE ONLY %s", text_of(&qualified));
@@ -129,29 +154,52 @@ static int load_table(const struct load *load, struct pg_conn *conn,
     return r < 0 ? r : pg_run(conn, "COMMIT", err);
 }
 
+/* ---- workers ---- */
+
+static bool is_shared(const struct rows *rows, const struct pgload_table *table)
+{
+    for (size_t i = 0; i < rows->shared_count; i++)
+        if (rows->shared[i].table == table)
+            return true;
+    return false;
+}
+
 static const struct pgload_table *take_table(struct rows *rows)
 {
     const struct pgload_database *database = rows->load->database;
     const struct pgload_table *table = NULL;
 
     pthread_mutex_lock(&rows->lock);
+    while (rows->next < database->table_count && is_shared(rows, &database->tables[rows->next]))
+        rows->next++;
     if (rows->failed == 0 && rows->next < database->table_count)
         table = &database->tables[rows->next++];
     pthread_mutex_unlock(&rows->lock);
     return table;
 }
 
+static int work_all(struct rows *rows, struct pg_conn *conn, struct err *err)
+{
+    const struct pgload_table *table;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < rows->shared_count; i++)
+        r = pgload_slices(&rows->shared[i], conn, err);
+    while (r == 0 && (table = take_table(rows)))
+        r = load_table(rows->load, conn, table, err);
+    return r;
+}
+
 static void *work(void *argument)
 {
     struct rows *rows = argument;
     const struct load *load = rows->load;
-    const struct pgload_table *table;
     CLEANUP(pg_closep) struct pg_conn *conn = NULL;
     struct err err;
 
     int r = pg_connect(&load->options->server, load->name, PG_PLAIN, &conn, &err);
-    while (r == 0 && (table = take_table(rows)))
-        r = load_table(load, conn, table, &err);
+    if (r == 0)
+        r = work_all(rows, conn, &err);
     if (r == 0)
         return NULL;
     pthread_mutex_lock(&rows->lock);
@@ -159,27 +207,69 @@ static void *work(void *argument)
         rows->err = err;
     rows->failed = r;
     pthread_mutex_unlock(&rows->lock);
+    for (size_t i = 0; i < rows->shared_count; i++)
+        pgload_slices_stop(&rows->shared[i]);
     return NULL;
+}
+
+static void run_workers(struct rows *rows, size_t jobs)
+{
+    pthread_t threads[PGLOAD_JOBS_MAX];
+    size_t count = 0;
+
+    for (; count < jobs && count < PGLOAD_JOBS_MAX; count++)
+        if (pthread_create(&threads[count], NULL, work, rows) != 0)
+            break;
+    if (count == 0 && jobs > 0)
+        (void)work(rows);
+    for (size_t i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/*
+ * A table for all connections together: one that would keep a connection busy when all others are
+ * done.  Its rows come in another order than they were in, and not frozen: so no others, and none
+ * on a server that keeps no log of what is made and filled in one transaction.
+ */
+static void find_shared(struct rows *rows, size_t jobs, const struct pg_server *server)
+{
+    const struct pgload_database *database = rows->load->database;
+    CLEANUP(pg_closep) struct pg_conn *conn = NULL;
+    CLEANUP(pg_clearp) struct pg_result *level = NULL;
+    struct err ignored;
+    uint64_t all = 0;
+
+    for (size_t i = 0; i < database->table_count; i++)
+        all += database->tables[i].bytes;
+    for (size_t i = 0; jobs > 1 && rows->shared && i < database->table_count; i++) {
+        const struct pgload_table *table = &database->tables[i];
+        if (table->extension || table->bytes < SHARED_MIN || table->bytes < all / jobs)
+            continue;
+        rows->shared[rows->shared_count++] = (struct load_shared){
+            .load = rows->load, .table = table, .lock = PTHREAD_MUTEX_INITIALIZER};
+    }
+    if (rows->shared_count > 0 &&
+        (pg_connect(server, rows->load->name, PG_PLAIN, &conn, &ignored) < 0 ||
+         pg_query(conn, "SELECT current_setting('wal_level') = 'minimal'", &level, &ignored) < 0 ||
+         pg_is_true(level, 0, 0)))
+        rows->shared_count = 0;
 }
 
 int pgload_all_rows(const struct load *load, struct err *err)
 {
     struct rows rows = {.load = load};
-    pthread_t threads[PGLOAD_JOBS_MAX];
-    size_t jobs = load->options->jobs, count = 0;
+    size_t jobs = load->options->jobs, tables = load->database->table_count;
 
-    if (jobs > load->database->table_count)
-        jobs = load->database->table_count;
+    jobs = jobs < PGLOAD_JOBS_MAX ? jobs : PGLOAD_JOBS_MAX;
+    rows.shared = calloc(tables + 1, sizeof(*rows.shared));
     pthread_mutex_init(&rows.lock, NULL);
-    for (; count < jobs && count < PGLOAD_JOBS_MAX; count++)
-        if (pthread_create(&threads[count], NULL, work, &rows) != 0)
-            break;
-    if (count == 0 && jobs > 0)
-        (void)work(&rows);
-    for (size_t i = 0; i < count; i++)
-        pthread_join(threads[i], NULL);
+    find_shared(&rows, jobs, &load->options->server);
+    run_workers(&rows, jobs < tables || rows.shared_count > 0 ? jobs : tables);
     pthread_mutex_destroy(&rows.lock);
     if (rows.failed < 0)
         *err = rows.err;
+    for (size_t i = 0; rows.failed == 0 && i < rows.shared_count; i++)
+        rows.failed = count_rows(load, rows.shared[i].table, rows.shared[i].rows, err);
+    free(rows.shared);
     return rows.failed;
 }

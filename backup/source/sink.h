@@ -29,6 +29,9 @@ struct sink {
     int (*twin)(struct sink_file *file, const char *path, const void *head, size_t size,
                 struct err *err);
     int (*push)(struct sink_file *file, const void *bytes, size_t size, struct err *err);
+    /* A stream into the file, behind the sections that were opened before it: pushed into, closed
+     * and dropped like a file, and before it. */
+    int (*section)(struct sink_file *file, struct sink_file **out, struct err *err);
     int (*tail)(struct sink_file *file, const void *bytes, size_t size, struct err *err);
     int (*close)(struct sink_file *file, struct err *err);
     void (*drop)(struct sink_file *file); /* as if it had never been; NULL is allowed */

@@ -384,12 +384,14 @@ def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(keeper, serve
     big_table(server, "t", 1_000_000)
     process = keeper.start("backup", "--type", "database")
     wait_for(lambda: copying(server), "the first COPY")
-    pid = int(server.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%'"))
-    os.kill(pid, signal.SIGSTOP)
+    pids = [int(pid) for pid in server.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%'").split()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         interrupt(process)
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
     assert keeper.snapshots() == []
     wait_for(lambda: sessions(server) == 0, "the end of every session")
 
