@@ -21,7 +21,6 @@ enum {
     WINDOW_FILES = 8192,
     WINDOW_PIECES = 65536,
     PIECE_MAX = 1024 * 1024, /* longer extents are cut, so that several workers share them */
-    WRITE_OUT_FROM = 256 * 1024,
     WORKERS_MAX = 64,
 };
 
@@ -43,6 +42,9 @@ struct files {
     struct opening openings[OPENINGS];
     size_t opening_count;
     struct extract *extract;
+    pthread_mutex_t lock; /* guards what follows */
+    struct passage *idle[WORKERS_MAX];
+    size_t idle_count;
 };
 
 int files_new(struct extract *x, size_t open_limit, struct err *err)
@@ -54,6 +56,7 @@ int files_new(struct extract *x, size_t open_limit, struct err *err)
     if (!files)
         return err_set(err, ERR_NOMEM, "no memory for a plan");
     files->extract = x;
+    pthread_mutex_init(&files->lock, NULL);
     files->open_limit = open_limit;
     files->cut = fetch_cut(x->blocks);
     files->workers = cores < (long)files->cut->workers ? files->cut->workers
@@ -62,8 +65,9 @@ int files_new(struct extract *x, size_t open_limit, struct err *err)
     files->filling = &files->windows[0];
     for (int i = 0; i < 2; i++) {
         files->windows[i].pieces = malloc(WINDOW_PIECES * sizeof(struct piece));
-        files->windows[i].tasks = malloc((WINDOW_PIECES + 1) * sizeof(size_t));
-        if (!files->windows[i].pieces || !files->windows[i].tasks)
+        files->windows[i].tasks = malloc(WINDOW_PIECES * sizeof(struct task));
+        files->windows[i].order = malloc(WINDOW_PIECES * sizeof(size_t));
+        if (!files->windows[i].pieces || !files->windows[i].tasks || !files->windows[i].order)
             return err_set(err, ERR_NOMEM, "no memory for a plan");
     }
     files->pool = pool_new(files->workers, files->workers);
@@ -77,86 +81,48 @@ void files_free(struct extract *x)
     if (!files)
         return;
     pool_free(files->pool);
+    for (size_t i = 0; i < files->idle_count; i++)
+        passage_free(files->idle[i]);
+    pthread_mutex_destroy(&files->lock);
     for (int i = 0; i < 2; i++) {
         free(files->windows[i].pieces);
         free(files->windows[i].tasks);
+        free(files->windows[i].order);
         free(files->windows[i].later);
     }
     free(files);
     x->files = NULL;
 }
 
-static int copy_piece(struct extract *x, const struct piece *piece, enum side *side,
-                      struct err *err)
+static struct passage *take_passage(struct files *files)
 {
-    struct place place = piece->place;
-    uint32_t done = 0;
+    struct passage *passage = NULL;
 
-    while (done < piece->length) {
-        CLEANUP(slice_clear) struct slice slice = {0};
-
-        *side = SIDE_REPOSITORY;
-        int r = blocks_get(x->blocks, place, &slice, err);
-        if (r < 0)
-            return r;
-        size_t left = piece->length - done;
-        size_t count = slice.size < left ? slice.size : left;
-        if (!outfile_is(x, piece->file, slice.data, count))
-            return err_set(err, ERR_CORRUPT, "its content is not what was backed up");
-        *side = SIDE_TARGET;
-        r = outfile_write(piece->file, slice.data, count, piece->offset + done, err);
-        if (r < 0)
-            return r;
-        done += (uint32_t)count;
-        place.raw += (uint32_t)count;
-    }
-    return 0;
+    pthread_mutex_lock(&files->lock);
+    if (files->idle_count > 0)
+        passage = files->idle[--files->idle_count];
+    pthread_mutex_unlock(&files->lock);
+    return passage ? passage : passage_new(files->extract->blocks);
 }
 
-/* Large pieces are on their way to disk while others are decoded, so that the sync in the end has
- * little left to wait for; what is small is better written out together, and then. */
-static void begin_writing_out(const struct piece *piece)
+static void give_passage(struct files *files, struct passage *passage)
 {
-    if (piece->length >= WRITE_OUT_FROM)
-        (void)sync_file_range(piece->file->fd, (off_t)piece->offset, piece->length,
-                              SYNC_FILE_RANGE_WRITE);
-}
-
-static void work_piece(struct extract *x, const struct piece *piece)
-{
-    struct outfile *file = piece->file;
-    enum side side = SIDE_TARGET;
-    struct err err;
-    int r = 0;
-
-    if (!extract_stopped(x) && !outfile_failed(file)) {
-        if (file->fd < 0)
-            r = outfile_open(x, file, &err);
-        if (r == 0)
-            r = copy_piece(x, piece, &side, &err);
-        if (r == 0)
-            begin_writing_out(piece);
-    }
-    if (r < 0)
-        outfile_fail(file, side, &err);
-    progress_add(x->options->progress, 0, piece->length);
-    outfile_release(x, file);
+    pthread_mutex_lock(&files->lock);
+    if (passage)
+        files->idle[files->idle_count++] = passage; /* no more than there are workers */
+    pthread_mutex_unlock(&files->lock);
 }
 
 static void work(void *argument)
 {
     struct files *files = argument;
     struct window *window = files->running;
+    struct passage *passage = take_passage(files); /* NULL: the cache does, too */
+    const struct task *task;
 
-    for (;;) {
-        size_t task = atomic_fetch_add_explicit(&window->next, 1, memory_order_relaxed);
-        if (task >= window->task_count)
-            break;
-        if (!extract_stopped(files->extract))
-            fetch_task(files->extract->blocks, files->cut, window, task);
-        for (size_t i = window->tasks[task]; i < window->tasks[task + 1]; i++)
-            work_piece(files->extract, &window->pieces[i]);
-    }
+    while ((task = fetch_next(window)) != NULL)
+        pieces_write(files->extract, passage, files->cut, window, task);
+    give_passage(files, passage);
     /* While others still write. */
     struct window *coming = atomic_load(&files->coming);
     if (coming && !extract_stopped(files->extract))

@@ -266,6 +266,13 @@ int files_add_link(struct extract *x, struct dir *dir, const struct entry *entry
                    struct err *err);
 /* Does all that was added. */
 void files_drain(struct extract *x);
+/* extract_pieces.c: what one task has to write; `passage` NULL: through the cache only */
+struct cut;
+struct passage;
+struct task;
+struct window;
+void pieces_write(struct extract *x, struct passage *passage, const struct cut *cut,
+                  struct window *window, const struct task *task);
 /* extract_outfile.c: one file from beginning to end */
 int outfile_new(struct dir *dir, const struct entry *entry, bool over, uint64_t link,
                 struct outfile **out, struct err *err);

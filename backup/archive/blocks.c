@@ -84,6 +84,7 @@ void blocks_touched(struct blocks *blocks, struct place place)
 void blocks_stats(struct blocks *blocks, struct blockcache_stats *out)
 {
     blockcache_stats(blocks->cache, out);
+    out->loads += atomic_load(&blocks->passed);
 }
 
 void slice_clear(struct slice *slice)
@@ -92,7 +93,7 @@ void slice_clear(struct slice *slice)
     *slice = (struct slice){0};
 }
 
-static struct codec *take_codec(struct blocks *blocks)
+struct codec *blocks_take_codec(struct blocks *blocks)
 {
     struct codec *codec = NULL;
 
@@ -103,7 +104,7 @@ static struct codec *take_codec(struct blocks *blocks)
     return codec ? codec : codec_new(DECODING_LEVEL);
 }
 
-static void give_codec(struct blocks *blocks, struct codec *codec)
+void blocks_give_codec(struct blocks *blocks, struct codec *codec)
 {
     pthread_mutex_lock(&blocks->lock);
     if (blocks->idle_count < IDLE_CODECS)
@@ -152,7 +153,7 @@ int blocks_load(void *context, uint64_t key, struct block **out, struct err *err
     CLEANUP(block_unrefp)
     struct block *block =
         block_new_in(loading->blocks->pool, reader_block(reader, number)->raw_size);
-    struct codec *codec = take_codec(loading->blocks);
+    struct codec *codec = blocks_take_codec(loading->blocks);
     int r = 0;
 
     (void)key;
@@ -163,7 +164,7 @@ int blocks_load(void *context, uint64_t key, struct block **out, struct err *err
     else
         r = reader_decode(reader, codec, number, block->data, err);
     if (codec)
-        give_codec(loading->blocks, codec);
+        blocks_give_codec(loading->blocks, codec);
     if (r == 0)
         r = prepare(loading, block, err);
     if (r < 0)

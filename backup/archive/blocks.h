@@ -48,6 +48,19 @@ int blocks_read(struct blocks *blocks, struct place place, void *out, size_t cou
  * are left to who reads.  Ends (false) with the first that does not come: where a store is away,
  * each request takes as long as one has patience with it. */
 bool blocks_prefetch(struct blocks *blocks, struct place place, size_t count);
+/* Where one thread has blocks decoded that nobody else is going to ask for: a room of its own that
+ * stays hot, instead of the cache.  NULL: out of memory. */
+struct passage;
+struct passage *passage_new(struct blocks *blocks);
+void passage_free(struct passage *passage); /* NULL is allowed */
+/* Decoded bytes of the archive, of one or several whole blocks. */
+typedef int passage_fn(void *context, uint32_t raw, const uint8_t *data, size_t size,
+                       struct err *err);
+/* What covers [place, place + count), in order; neighbours fetched together.  Blocks that are not
+ * wholly in [from, until) of the archive come through the cache, for others need them, too.  An
+ * error (content that was moved is one) says that not all was given: blocks_get() knows better. */
+int passage_run(struct passage *passage, struct place place, size_t count, uint32_t from,
+                uint64_t until, passage_fn *each, void *context, struct err *err);
 /* From now on metadata of a remote store is fetched in large pieces at once: for who goes through
  * all of it. */
 void blocks_read_all(struct blocks *blocks);
@@ -71,6 +84,7 @@ void blocks_release(struct blocks *blocks, uint32_t archive, const struct reader
 void blocks_watch(struct blocks *blocks, void (*watch)(void *context, struct place place),
                   void *context);
 void blocks_touched(struct blocks *blocks, struct place place); /* for tree.c */
+/* Loads are all blocks that were decoded, also those that only went by. */
 void blocks_stats(struct blocks *blocks, struct blockcache_stats *out);
 
 void slice_clear(struct slice *slice);

@@ -38,7 +38,7 @@ static void wait_for_run(struct blocks *blocks, const struct located *located)
     pthread_mutex_unlock(&blocks->lock);
 }
 
-static void run_begin(struct blocks *blocks, struct blocks_run *run)
+void blocks_run_begin(struct blocks *blocks, struct blocks_run *run)
 {
     pthread_mutex_lock(&blocks->lock);
     run->next = blocks->runs;
@@ -47,7 +47,7 @@ static void run_begin(struct blocks *blocks, struct blocks_run *run)
     pthread_mutex_unlock(&blocks->lock);
 }
 
-static void run_end(struct blocks *blocks, struct blocks_run *run)
+void blocks_run_end(struct blocks *blocks, struct blocks_run *run)
 {
     struct blocks_run **at = &blocks->runs;
 
@@ -60,8 +60,7 @@ static void run_end(struct blocks *blocks, struct blocks_run *run)
     pthread_mutex_unlock(&blocks->lock);
 }
 
-/* Or soon will be. */
-static bool is_cached(struct blocks *blocks, const struct located *located)
+bool blocks_is_cached(struct blocks *blocks, const struct located *located)
 {
     pthread_mutex_lock(&blocks->lock);
     bool comes = is_in_run(blocks, located);
@@ -78,7 +77,8 @@ static size_t run_length(struct blocks *blocks, struct located at, uint64_t end)
 
     for (; at.number < reader_blocks(at.reader); at.number++, count++) {
         const struct block_info *info = reader_block(at.reader, at.number);
-        if (info->raw >= end || bytes + info->stored_size > FETCH_MAX || is_cached(blocks, &at))
+        if (info->raw >= end || bytes + info->stored_size > FETCH_MAX ||
+            blocks_is_cached(blocks, &at))
             break;
         bytes += info->stored_size;
     }
@@ -118,9 +118,9 @@ bool blocks_prefetch(struct blocks *blocks, struct place place, size_t count)
         size_t run = run_length(blocks, at, end);
         struct blocks_run own = {.archive = at.archive, .first = at.number, .end = at.number + run};
         if (run > 0) {
-            run_begin(blocks, &own);
+            blocks_run_begin(blocks, &own);
             came = fetch_run(blocks, at, run);
-            run_end(blocks, &own);
+            blocks_run_end(blocks, &own);
         }
         at.number += run > 0 ? run : 1;
     }
@@ -160,7 +160,8 @@ static void choose_around(struct blocks *blocks, const struct located *located, 
     for (; out->end < reader_blocks(reader); out->end++) {
         const struct block_info *info = reader_block(reader, out->end);
         at.number = out->end;
-        if (info->offset + info->stored_size - middle > size - size / 4 || is_cached(blocks, &at))
+        if (info->offset + info->stored_size - middle > size - size / 4 ||
+            blocks_is_cached(blocks, &at))
             break;
     }
     const struct block_info *last = reader_block(reader, out->end - 1);
@@ -168,7 +169,8 @@ static void choose_around(struct blocks *blocks, const struct located *located, 
     uint64_t before = behind < size ? size - behind : 0;
     for (; out->first > 0; out->first--) {
         at.number = out->first - 1;
-        if (middle - reader_block(reader, at.number)->offset > before || is_cached(blocks, &at))
+        if (middle - reader_block(reader, at.number)->offset > before ||
+            blocks_is_cached(blocks, &at))
             break;
     }
 }
@@ -182,9 +184,9 @@ static void fetch_around(struct blocks *blocks, const struct located *located)
     if (run.end - run.first < 2)
         return;
     at.number = run.first;
-    run_begin(blocks, &run);
+    blocks_run_begin(blocks, &run);
     (void)fetch_run(blocks, at, run.end - run.first); /* who reads is told */
-    run_end(blocks, &run);
+    blocks_run_end(blocks, &run);
 }
 
 void blocks_read_all(struct blocks *blocks)

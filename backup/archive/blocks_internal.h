@@ -5,6 +5,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "backup/archive/blocks.h"
@@ -29,8 +30,9 @@ struct blocks {
     struct readers *readers;
     void (*watch)(void *context, struct place place); /* set while one thread reads */
     void *watch_context;
-    uint64_t around_max; /* of metadata, at once */
-    bool reads_all;      /* … from the first time on */
+    uint64_t around_max;     /* of metadata, at once */
+    bool reads_all;          /* … from the first time on */
+    _Atomic uint64_t passed; /* blocks that were decoded and never cached */
 
     pthread_mutex_t lock; /* guards what follows */
     struct codec *idle[IDLE_CODECS];
@@ -47,6 +49,10 @@ struct blocks_run {
     uint32_t archive;
     size_t first, end;
 };
+
+/* Others wait for these blocks instead of fetching them, until the run ends. */
+void blocks_run_begin(struct blocks *blocks, struct blocks_run *run);
+void blocks_run_end(struct blocks *blocks, struct blocks_run *run);
 
 /* A place in its block, wherever that is by now, in an archive that is held open. */
 struct located {
@@ -80,6 +86,11 @@ struct blocks_loading {
 /* In the cache, and how it comes there: a blockcache_load_fn for a struct blocks_loading. */
 uint64_t blocks_key(const struct located *located);
 int blocks_load(void *context, uint64_t key, struct block **out, struct err *err);
+/* In the cache, or soon will be. */
+bool blocks_is_cached(struct blocks *blocks, const struct located *located);
+/* A codec for one thread's use, and back; NULL: out of memory. */
+struct codec *blocks_take_codec(struct blocks *blocks);
+void blocks_give_codec(struct blocks *blocks, struct codec *codec);
 /* Before a block is loaded: waits where it comes with its neighbours; metadata of a remote store is
  * fetched with its neighbours. */
 void blocks_await(struct blocks *blocks, const struct located *located);

@@ -10,7 +10,6 @@
 #include "backup/base/err.h"
 #include "backup/crypto/seal.h"
 
-enum { CODEC_PLAIN = 0, CODEC_ZSTD = 1 };
 enum { WINDOW_LOG_MAX = 20, LEAST_SAVING = 32 /* one part in so many */ };
 
 struct room {

@@ -18,6 +18,9 @@
 struct codec;
 struct err;
 
+/* The first byte of a plaintext. */
+enum { CODEC_PLAIN = 0, CODEC_ZSTD = 1 };
+
 /* The plaintext for `raw`, with room for a tag behind it; compressed where that saves 3 %. */
 int codec_encode(struct codec *codec, const uint8_t *raw, size_t raw_size, uint8_t **out,
                  size_t *out_size, struct err *err);

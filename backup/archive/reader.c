@@ -1,5 +1,6 @@
 #include "backup/archive/reader.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,28 @@ int reader_decode_fetched(const struct reader *reader, struct codec *codec, size
     return r;
 }
 
+/* What was not compressed is opened where it belongs, its codec in the byte in front. */
+static int open_plain(const struct reader *reader, size_t number, const uint8_t *stored,
+                      uint8_t *out, struct err *err)
+{
+    uint8_t in_front = out[-1];
+    int r = reader_open_block(reader, number, stored, out - 1, err);
+    bool plain = out[-1] == CODEC_PLAIN;
+
+    out[-1] = in_front;
+    return r < 0 || plain ? r : err_set(err, ERR_CORRUPT, "its codec is not known");
+}
+
+int reader_decode_own(const struct reader *reader, struct codec *codec, size_t number,
+                      uint8_t *stored, uint8_t *out, struct err *err)
+{
+    const struct block_info *block = &reader->blocks[number];
+
+    if (block->stored_size == (uint64_t)block->raw_size + 1 + SEAL_TAG_SIZE)
+        return open_plain(reader, number, stored, out, err);
+    return decode_block(reader, codec, number, stored, stored, out, err);
+}
+
 int reader_open_block(const struct reader *reader, size_t number, const uint8_t *stored,
                       uint8_t *out, struct err *err)
 {
@@ -148,6 +171,17 @@ int reader_fetch_run(const struct reader *reader, size_t first, size_t count, ui
 
     return sealed_fetch(reader->object, offset, last->offset + last->stored_size - offset, out,
                         out_skip, err);
+}
+
+int reader_fetch_into(const struct reader *reader, size_t first, size_t count, uint8_t *room,
+                      size_t *out_skip, struct err *err)
+{
+    const struct block_info *last = &reader->blocks[first + count - 1];
+    uint64_t offset = reader->blocks[first].offset;
+
+    static_assert((size_t)READER_AROUND >= (size_t)SEALED_AROUND, "room around a run");
+    return sealed_fetch_into(reader->object, offset, last->offset + last->stored_size - offset,
+                             room, out_skip, err);
 }
 
 /* The content of the chunks' section; nothing where it is absent. */

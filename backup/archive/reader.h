@@ -49,6 +49,10 @@ int reader_decode(const struct reader *reader, struct codec *codec, size_t numbe
 /* The same from the stored bytes of this block, which the caller fetched. */
 int reader_decode_fetched(const struct reader *reader, struct codec *codec, size_t number,
                           const uint8_t *stored, uint8_t *out, struct err *err);
+/* The same where the stored bytes are the caller's own, and are overwritten; `out` has a byte in
+ * front of it, which is as it was in the end. */
+int reader_decode_own(const struct reader *reader, struct codec *codec, size_t number,
+                      uint8_t *stored, uint8_t *out, struct err *err);
 /* Opens the stored bytes of one block without decoding them: `out` gets stored_size - SEAL_TAG_SIZE
  * bytes, codec byte and content. */
 int reader_open_block(const struct reader *reader, size_t number, const uint8_t *stored,
@@ -59,6 +63,11 @@ int reader_fetch(const struct reader *reader, size_t first, size_t count, uint8_
 /* The same with room around it: *out is malloc'ed, the first block is *out_skip further on. */
 int reader_fetch_run(const struct reader *reader, size_t first, size_t count, uint8_t **out,
                      size_t *out_skip, struct err *err);
+
+/* The same into the caller's room, which has READER_AROUND bytes more than the blocks. */
+enum { READER_AROUND = 128 * 1024 };
+int reader_fetch_into(const struct reader *reader, size_t first, size_t count, uint8_t *room,
+                      size_t *out_skip, struct err *err);
 
 /* The chunk table: `raw` of each chunk filled in.  *out is malloc'ed. */
 int reader_chunks(const struct reader *reader, struct chunk **out, size_t *out_count,

@@ -227,40 +227,32 @@ static int fill_span(struct sealed *sealed, struct span *span, struct err *err)
     return r;
 }
 
-static int fetch_exactly(struct sealed *sealed, uint64_t offset, size_t count, uint8_t **out,
-                         struct err *err)
-{
-    CLEANUP(freep) uint8_t *bytes = malloc(count);
-
-    if (!bytes)
-        return err_set(err, ERR_NOMEM, "no memory to read an object");
-    int r = read_there(sealed, offset, bytes, count, err);
-    if (r == 0)
-        *out = STEAL(bytes);
-    return r;
-}
-
-int sealed_fetch(struct sealed *sealed, uint64_t offset, size_t count, uint8_t **out,
-                 size_t *out_skip, struct err *err)
+int sealed_fetch_into(struct sealed *sealed, uint64_t offset, size_t count, uint8_t *room,
+                      size_t *out_skip, struct err *err)
 {
     if (count == 0 || count > sealed->size || offset > sealed->size - count)
         return err_set(err, ERR_CORRUPT, "%.90s: the object ends early", sealed->name);
     *out_skip = 0;
     if (!sealed->cache && !sealed->store->is_remote)
-        return fetch_exactly(sealed, offset, count, out, err);
-    struct span span = {.first = offset / PAGE, .end = (offset + count - 1) / PAGE + 1};
+        return read_there(sealed, offset, room, count, err);
+    struct span span = {
+        .bytes = room, .first = offset / PAGE, .end = (offset + count - 1) / PAGE + 1};
     span.begin = span.first * PAGE;
-    uint64_t end = (span.end - 1) * PAGE + page_size(sealed, span.end - 1);
-    CLEANUP(freep) uint8_t *bytes = malloc((size_t)(end - span.begin));
+    *out_skip = (size_t)(offset - span.begin);
+    return fill_span(sealed, &span, err);
+}
+
+int sealed_fetch(struct sealed *sealed, uint64_t offset, size_t count, uint8_t **out,
+                 size_t *out_skip, struct err *err)
+{
+    CLEANUP(freep) uint8_t *bytes = count < SIZE_MAX / 2 ? malloc(count + SEALED_AROUND) : NULL;
+
     if (!bytes)
         return err_set(err, ERR_NOMEM, "no memory to read an object");
-    span.bytes = bytes;
-    int r = fill_span(sealed, &span, err);
-    if (r < 0)
-        return r;
-    *out = STEAL(bytes);
-    *out_skip = (size_t)(offset - span.begin);
-    return 0;
+    int r = sealed_fetch_into(sealed, offset, count, bytes, out_skip, err);
+    if (r == 0)
+        *out = STEAL(bytes);
+    return r;
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */

@@ -34,6 +34,10 @@ int sealed_read(struct sealed *sealed, uint64_t offset, void *out, size_t count,
  * was asked for is *out_skip further on. */
 int sealed_fetch(struct sealed *sealed, uint64_t offset, size_t count, uint8_t **out,
                  size_t *out_skip, struct err *err);
+/* The same into the caller's room, which has SEALED_AROUND bytes more than are asked for. */
+enum { SEALED_AROUND = 2 * SEALEDCACHE_PAGE };
+int sealed_fetch_into(struct sealed *sealed, uint64_t offset, size_t count, uint8_t *room,
+                      size_t *out_skip, struct err *err);
 /* What was read there is not what was written.  True: it may have been the cache's, which forgets
  * it; from now on all of the object comes from the store, and it is worth reading again. */
 bool sealed_doubt(struct sealed *sealed, uint64_t offset, size_t count);

@@ -332,3 +332,18 @@ def test_large_files_stored_at_the_same_time_lie_in_one_piece_each(yester):
     # Two workers store the same file, so that one of them is a MiB ahead; the other files were elsewhere meanwhile.
     for entry in large:
         assert spread(repo, entry) <= entry.content.size + (4 << 20), [spread(repo, e) for e in large]
+
+
+def test_what_a_restore_writes_out_touches_no_new_memory(yester, work):
+    source = work / "source"
+    source.mkdir()
+    with open(source / "noise", "wb") as f:
+        for _ in range(160):
+            f.write(os.urandom(1 << 20))
+    yester.backup(source)
+    process = yester.start("restore", "latest", "--target", yester.fresh("restored"), stdout=None, stderr=None)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    # Pages touched for the first time: 3,400; through the cache it was 43,000, more than the file has.
+    assert usage.ru_minflt < 20_000
