@@ -8,6 +8,7 @@
 #include <sys/xattr.h>
 
 #include "backup/base/hex.h"
+#include "backup/base/manyreads.h"
 #include "backup/base/progress.h"
 #include "backup/job/fileread.h"
 #include "backup/source/findings.h"
@@ -26,6 +27,34 @@ static struct {
 
 int __wrap_fileread_open(struct fileread *file, struct err *err);
 int __real_fileread_open(struct fileread *file, struct err *err);
+
+/* What the kernel does about many reads at once. */
+static struct {
+    bool refuses;
+    unsigned lets; /* one in so many is not read; 0: all are */
+    atomic_uint runs, reads;
+} kernel;
+
+struct manyreads *__wrap_manyreads_new(unsigned most);
+struct manyreads *__real_manyreads_new(unsigned most);
+void __wrap_manyreads_run(struct manyreads *many, struct manyreads_one *reads, size_t count);
+void __real_manyreads_run(struct manyreads *many, struct manyreads_one *reads, size_t count);
+
+struct manyreads *__wrap_manyreads_new(unsigned most)
+{
+    return kernel.refuses ? NULL : __real_manyreads_new(most);
+}
+
+void __wrap_manyreads_run(struct manyreads *many, struct manyreads_one *reads, size_t count)
+{
+    __real_manyreads_run(many, reads, count);
+    kernel.runs++;
+    for (size_t i = 0; kernel.lets && i < count; i++)
+        if (kernel.reads++ % kernel.lets == 0) {
+            memset(reads[i].bytes, '?', reads[i].size);
+            reads[i].done = false;
+        }
+}
 
 static void run_hook(void)
 {
@@ -143,6 +172,10 @@ static int set_up_all(void **state)
     hook.name = NULL;
     device_shift = 0;
     whole_seconds = false;
+    struct rlimit files; /* as the program does: with few, no file is opened before its turn */
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = files.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
     writes_left = INT32_MAX;
     prune_before_root = false;
     return set_up(state);
@@ -228,6 +261,51 @@ static void a_file_that_was_cut_short_is_read_again(void **state)
     must_back_up(fixture);
     must_hold(fixture, "hollow");
     assert_true(fixture->troubles == 0 && fixture->result.changed == 0);
+}
+
+/* All are open before one is read. */
+static void files_that_change_before_their_turn_leave_the_others_as_they_are(void **state)
+{
+    static const char *const changes[] = {
+        "echo longer >> a",                       /* over the beginning of the next one */
+        "head -c 50000 /dev/urandom >> a",        /* over all of them */
+        "head -c 3000000 /dev/urandom >> b",      /* too long for what small files are read into */
+        "truncate -s 10 a",                       /* what follows moves up */
+        "truncate -s 0 a && rm c && echo x >> d", /* and so on */
+    };
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        shell(fixture, "for f in a b c d e f; do head -c 5000 /dev/urandom > $f; done && "
+                       "truncate -s 0 c2 && echo tail > g");
+        set_hook(fixture, "g", changes[i], true);
+        must_back_up(fixture);
+        assert_true(fixture->troubles == 0 && fixture->result.changed == 0);
+        for (const char *name = "abdefg"; *name; name++)
+            must_hold(fixture, (const char[]){*name, 0});
+        must_hold(fixture, "c2");
+        shell(fixture, "rm -f ?");
+    }
+}
+
+static void what_the_kernel_does_not_read_at_once_is_read_one_by_one(void **state)
+{
+    struct fixture *fixture = *state;
+
+    shell(fixture, "for f in $(seq 100); do seq 1 $f > $f; done && truncate -s 0 empty");
+    fixture->force = true;
+    for (kernel.lets = 4; kernel.lets > 0; kernel.lets--) { /* in the end it reads none at all */
+        must_back_up(fixture);
+        for (const char *const *name = (const char *const[]){"1", "2", "57", "99", "100", NULL};
+             *name; name++)
+            must_hold(fixture, *name);
+    }
+    unsigned runs = kernel.runs;
+    kernel.refuses = true;
+    must_back_up(fixture);
+    kernel.refuses = false;
+    must_hold(fixture, "100");
+    assert_true(kernel.runs == runs && fixture->troubles == 0);
 }
 
 static void what_goes_while_it_is_backed_up_is_noted(void **state)
@@ -623,6 +701,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_growing_file_is_read_as_far_as_it_went),
         CASE(a_file_that_was_cut_short_is_read_again),
+        CASE(files_that_change_before_their_turn_leave_the_others_as_they_are),
+        CASE(what_the_kernel_does_not_read_at_once_is_read_one_by_one),
         CASE(what_goes_while_it_is_backed_up_is_noted),
         CASE(what_a_scout_saw_counts_only_where_nothing_has_changed),
         CASE(a_change_that_a_scout_saw_is_read_as_it_is_now),

@@ -78,9 +78,11 @@ static int read_region(struct worker *worker, struct scan *scan, uint8_t *buffer
 
     if (want > scan->region_end - scan->offset)
         want = (size_t)(scan->region_end - scan->offset);
-    int r = read_some(worker, scan, buffer + *fill, want, &got, err);
-    if (r < 0)
-        return r;
+    if (scan->ready > 0 && scan->ready == want)
+        got = want;
+    else if (read_some(worker, scan, buffer + *fill, want, &got, err) < 0)
+        return -(int)err->code;
+    scan->ready = 0;
     *fill += got;
     scan->offset += got;
     scan->at_end = got < want;

@@ -3,10 +3,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/manyreads.h"
 #include "backup/base/progress.h"
 #include "backup/base/queue.h"
 #include "backup/job/bigfile.h"
@@ -187,6 +189,7 @@ int units_new(const struct units_options *options, struct units **out, struct er
                                          : (size_t)cores;
     size_t at_once = cores > 0 ? (size_t)cores : 1;
     struct units *units = calloc(1, sizeof(*units));
+    struct rlimit limit;
 
     if (!units)
         return err_set(err, ERR_NOMEM, "no memory for workers");
@@ -194,6 +197,9 @@ int units_new(const struct units_options *options, struct units **out, struct er
     units->done_tail = &units->done;
     pthread_mutex_init(&units->lock, NULL);
     pthread_cond_init(&units->changed, NULL);
+    units->descriptors = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
+    /* Directories and archives need theirs. */
+    units->no_manyreads = count * READ_GROUP > units->descriptors / 4;
     turns_init(&units->cores, at_once);
     chunker_init(&units->chunker, keyring_gear_key(options->repo->keyring));
     units->queue = queue_new(QUEUE_BOUND, count);
@@ -213,6 +219,7 @@ int units_new(const struct units_options *options, struct units **out, struct er
 
 static void free_worker(struct worker *worker)
 {
+    manyreads_free(worker->many);
     free(worker->buffer);
     free(worker->pieces.at);
 }

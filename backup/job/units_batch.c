@@ -1,38 +1,68 @@
 /* A batch: many small files, one after the other into the worker's buffer, stored together. */
+#include <string.h>
+
 #include "backup/base/progress.h"
 #include "backup/job/bigfile.h"
 #include "backup/job/units_internal.h"
+
+/* What was read so far, and the files that it belongs to. */
+struct batch {
+    struct fileread *read, **tail;
+    size_t fill;    /* bytes in the worker's buffer */
+    size_t written; /* as far as the buffer was written since files were read early */
+};
+
+/* What was read of it early, if it is still there, to where it belongs: behind the file before. */
+static size_t bring(const struct worker *worker, const struct early *early, size_t fill,
+                    size_t written)
+{
+    if (early->size == 0 || early->at < written || early->at < fill)
+        return 0;
+    if (early->at > fill)
+        memmove(worker->buffer + fill, worker->buffer + early->at, early->size);
+    return early->size;
+}
 
 /* One try at one file of a batch.  Its pieces and bytes stay behind those that are there. */
 static int read_once(struct worker *worker, struct scan *scan, size_t *fill, struct err *err)
 {
     size_t cut = *fill;
-    int r = fileread_open(scan->file, err);
 
-    if (r <= 0)
-        return r;
+    if (scan->file->fd < 0) {
+        int r = fileread_open(scan->file, err);
+        if (r <= 0)
+            return r;
+    }
     return scan_fill(worker, scan, worker->buffer, BUFFER_SIZE, fill, &cut, err);
 }
 
 enum read_result { READ_DONE, READ_NO_ROOM };
 
 /* Reads a file until it holds still.  READ_NO_ROOM: it does not fit behind the others. */
-static int read_file(struct worker *worker, struct fileread *file, size_t *fill, struct err *err)
+static int read_file(struct worker *worker, struct batch *batch, struct fileread *file,
+                     const struct early *early, struct err *err)
 {
-    size_t start = *fill, pieces = worker->pieces.count;
+    size_t start = batch->fill, pieces = worker->pieces.count;
 
-    for (unsigned tries = 0; tries < READ_TRIES; tries++) {
+    for (unsigned tries = 0; tries < READ_TRIES && !file->failed; tries++) {
         struct scan scan = scan_start(file);
-        *fill = start;
+        batch->fill = start;
         worker->pieces.count = pieces;
-        fileread_restart(file);
-        int r = read_once(worker, &scan, fill, err);
+        if (tries == 0 && early && early->open)
+            scan.ready = bring(worker, early, start, batch->written);
+        else
+            fileread_restart(file);
+        int r = read_once(worker, &scan, &batch->fill, err);
         if (r < 0)
             return r;
-        if (file->failed)
+        if (batch->fill > batch->written)
+            batch->written = batch->fill;
+        if (file->failed) {
+            batch->written = BUFFER_SIZE; /* who knows */
             break;
+        }
         if (!scan.at_end) {
-            *fill = start;
+            batch->fill = start;
             worker->pieces.count = pieces;
             return READ_NO_ROOM;
         }
@@ -42,7 +72,7 @@ static int read_file(struct worker *worker, struct fileread *file, size_t *fill,
             return READ_DONE;
     }
     if (file->failed) {
-        *fill = start;
+        batch->fill = start;
         worker->pieces.count = pieces;
     }
     return READ_DONE;
@@ -61,35 +91,34 @@ static void give_all(struct units *units, struct fileread **files, const struct 
 }
 
 /* Stores what was read so far, and gives back the files that it belongs to. */
-static int finish_read(struct worker *worker, struct fileread **files, size_t *fill,
-                       struct err *err)
+static int finish_read(struct worker *worker, struct batch *batch, struct err *err)
 {
     struct units *units = worker->units;
 
     int r = units_store(worker, err);
     if (r == 0)
         r = pieces_fold(worker, worker->pieces.at, worker->pieces.count, err);
-    units->bytes_read += *fill;
-    progress_add(units->options.progress, 0, *fill);
+    units->bytes_read += batch->fill;
+    progress_add(units->options.progress, 0, batch->fill);
     worker->pieces.count = 0;
-    *fill = 0;
-    if (r == 0)
-        give_all(units, files, NULL);
+    batch->fill = 0;
+    if (r == 0) {
+        give_all(units, &batch->read, NULL);
+        batch->tail = &batch->read;
+    }
     return r;
 }
 
 /* One file of a batch: read, or made a big one when it has outgrown a batch. */
-static int take_file(struct worker *worker, struct fileread *file, struct fileread **read,
-                     struct fileread ***tail, size_t *fill, struct err *err)
+static int take_file(struct worker *worker, struct batch *batch, struct fileread *file,
+                     const struct early *early, struct err *err)
 {
-    int r = read_file(worker, file, fill, err);
+    int r = read_file(worker, batch, file, early, err);
 
-    if (r == READ_NO_ROOM && *fill > 0) {
-        r = finish_read(worker, read, fill, err);
-        if (r == 0) {
-            *tail = read;
-            r = read_file(worker, file, fill, err);
-        }
+    if (r == READ_NO_ROOM && batch->fill > 0) {
+        r = finish_read(worker, batch, err);
+        if (r == 0)
+            r = read_file(worker, batch, file, NULL, err);
     }
     if (r == READ_NO_ROOM) {
         fileread_restart(file);
@@ -98,27 +127,45 @@ static int take_file(struct worker *worker, struct fileread *file, struct filere
             return 0;
     }
     file->next = NULL;
-    **tail = file;
-    *tail = &file->next;
+    *batch->tail = file;
+    batch->tail = &file->next;
+    return r;
+}
+
+static int take_files(struct worker *worker, struct batch *batch, struct unit *unit,
+                      struct err *err)
+{
+    struct early early[READ_GROUP];
+    size_t count = 0, next = 0;
+    int r = 0;
+
+    while (r == 0 && unit->files) {
+        if (next == count) {
+            r = early_read(worker, unit->files, batch->fill, early, &count, err);
+            batch->written = batch->fill;
+            next = 0;
+        }
+        if (r < 0)
+            break;
+        struct fileread *file = unit->files;
+        unit->files = file->next;
+        r = take_file(worker, batch, file, &early[next++], err);
+    }
     return r;
 }
 
 int units_batch(struct worker *worker, struct unit *unit, struct err *err)
 {
-    struct fileread *read = NULL, **tail = &read;
-    size_t fill = 0;
+    struct batch batch = {.tail = &batch.read};
     int r = units_error(worker->units, err);
 
-    while (r == 0 && unit->files) {
-        struct fileread *file = unit->files;
-        unit->files = file->next;
-        r = take_file(worker, file, &read, &tail, &fill, err);
-    }
     if (r == 0)
-        r = finish_read(worker, &read, &fill, err);
+        r = take_files(worker, &batch, unit, err);
+    if (r == 0)
+        r = finish_read(worker, &batch, err);
     if (r < 0) {
         units_fail(worker->units, err);
-        give_all(worker->units, &read, err);
+        give_all(worker->units, &batch.read, err);
         give_all(worker->units, &unit->files, err);
     }
     return r;

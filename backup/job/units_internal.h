@@ -21,6 +21,7 @@ enum {
     PORTION_EXTENTS = 256 * 1024, /* 6 MiB: more than these are handed over */
     READ_TRIES = 3,
     BIG_TRIES = 2,
+    READ_GROUP = 32,              /* files that are open at once, to be read by one call */
     LANE_SIZE = 16 * 1024 * 1024, /* a file of that much gets a lane of the packer */
 };
 
@@ -57,6 +58,7 @@ struct scan {
     uint64_t offset;     /* of the next byte to read */
     uint64_t region_end; /* UINT64_MAX: the end of the file */
     bool in_region;
+    size_t ready; /* bytes of the region that are in the buffer already, or 0 */
     struct cutting cutting;
     bool at_end;
 };
@@ -100,9 +102,10 @@ struct desk {
 struct worker {
     struct units *units;
     pthread_t thread;
-    uint8_t *buffer;   /* BUFFER_SIZE */
-    struct desk *desk; /* while it stores */
-    size_t lane;       /* of the packer, for what it stores now */
+    uint8_t *buffer;        /* BUFFER_SIZE */
+    struct manyreads *many; /* NULL: not needed yet, or the kernel has none */
+    struct desk *desk;      /* while it stores */
+    size_t lane;            /* of the packer, for what it stores now */
     struct pieces pieces;
 };
 
@@ -115,10 +118,12 @@ struct units {
     size_t desk_count;
     struct worker *workers;
     size_t worker_count, worker_room; /* started; made room for */
+    size_t descriptors;               /* that the process may have open */
     struct unit *filling;             /* the walk's: the batch being gathered */
     _Atomic uint64_t bytes_read;
-    _Atomic bool ended;   /* `error` is set */
-    pthread_mutex_t lock; /* guards what follows */
+    _Atomic bool no_manyreads; /* refused, or of no use */
+    _Atomic bool ended;        /* `error` is set */
+    pthread_mutex_t lock;      /* guards what follows */
     pthread_cond_t changed;
     struct fileread *done, **done_tail;
     size_t under_way; /* files submitted and not yet in `done` or taken */
@@ -133,6 +138,17 @@ void units_give(struct units *units, struct fileread *file);
 void units_enqueue(struct units *units, struct unit *unit);
 void units_put_back(struct units *units, struct unit *unit);
 int units_store(struct worker *worker, struct err *err);
+/* What is known of a file of a batch before its turn comes. */
+struct early {
+    bool open;       /* fileread_open() was called */
+    size_t at, size; /* where in the worker's buffer all of it is; size 0: nowhere */
+};
+
+/* units_early.c: opens the next files of a batch, and reads what it can of them behind
+ * buffer[fill]. At least one in *out_count, be it untouched. */
+int early_read(struct worker *worker, struct fileread *files, size_t fill,
+               struct early early[READ_GROUP], size_t *out_count, struct err *err);
+
 /* units_batch.c: reads and stores the files of a batch; gives them all back, failed or not. */
 int units_batch(struct worker *worker, struct unit *unit, struct err *err);
 

@@ -16,6 +16,8 @@
  *   FAULT_LOG        where all that changes something below FAULT_DIR is appended, for powercut.py
  *   FAULT_DROP_SYNC  which sync of a file or directory is to do nothing, and say that it did
  *
+ * io_uring is refused, since what is read by it would not be seen.
+ *
  * Not seen: what libc does inside itself (stdio, mkostemp, the reading of opendir's first block)
  * and writes to a mapping.  `memory` is malloc, calloc and realloc, wherever they are called from;
  * only faultshim_memory.so has them.

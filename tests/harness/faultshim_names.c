@@ -181,7 +181,8 @@ EXPORT ssize_t getdents64(int fd, void *out, size_t size)
     return fault_end(&fate, fault_raw(SYS_getdents64, (long)fd, out, size, 0L, 0L, 0L));
 }
 
-/* Only the listing of a directory is looked at. */
+/* Only the listing of a directory is looked at.  io_uring is refused, as many a container does:
+ * what is read by it would not be seen here. */
 EXPORT long syscall(long number, ...)
 {
     long word[6];
@@ -193,6 +194,10 @@ EXPORT long syscall(long number, ...)
     va_end(words);
     if (number == SYS_getdents64)
         return getdents64((int)word[0], (void *)word[1], (size_t)word[2]);
+    if (number == SYS_io_uring_setup) {
+        errno = EPERM;
+        return -1;
+    }
     return fault_raw(number, word[0], word[1], word[2], word[3], word[4], word[5]);
 }
 
