@@ -48,6 +48,7 @@ struct replicate {
 
     pthread_mutex_t lock; /* of all below, and of the callback and the result */
     uint64_t gone;        /* objects that were deleted here between listing and copying */
+    uint64_t claimed;     /* … that another host is about to store there */
 };
 
 struct job {
@@ -202,6 +203,8 @@ static void copy_one(void *argument)
             tell(run, job->name, &err);
         else if (r == -ERR_COLD)
             count_cold(run, job);
+        else if (r == -ERR_BUSY)
+            add(run, &run->claimed, 1);
         else if (r != -ERR_NOT_FOUND)
             crew_fail(&run->crew, &err);
         else if (job->class->kind != ARCHIVE_WAL)
@@ -339,8 +342,13 @@ static int thaw_missing(struct replicate *run, struct err *err)
 }
 
 /* A snapshot is there when all of it is. */
-static int check_cold(const struct replicate *run, struct err *err)
+static int check_whole(const struct replicate *run, struct err *err)
 {
+    if (run->claimed > 0)
+        return err_set(err, ERR_BUSY,
+                       "objects that another host claims in the replica: %llu; copy again later "
+                       "(if it died, in an hour)",
+                       (unsigned long long)run->claimed);
     if (run->result->cold == 0)
         return 0;
     return err_set(
@@ -370,8 +378,10 @@ static int copy_all(struct replicate *run, struct err *err)
     if (r == 0)
         r = copy_content(run, err);
     if (r == 0)
-        r = check_cold(run, err);
-    return r == 0 ? copy_roots(run, &roots, err) : r;
+        r = check_whole(run, err);
+    if (r == 0)
+        r = copy_roots(run, &roots, err);
+    return r == 0 ? check_whole(run, err) : r;
 }
 
 int replicate_run(const struct replicate_options *options, struct replicate_result *out,

@@ -14,7 +14,8 @@
  * Threads:   called by one; runs its own.
  * Errors:    ERR_EXISTS: another repository is there.  Store errors of either side end it.  Damage
  * is told by object, counted, and not copied.  ERR_COLD: all is copied but what is in cold storage
- * here, and no snapshots.
+ * here, and no snapshots.  ERR_BUSY: all but what another host has claimed there (docs/format.md,
+ * "Claims"), which is warned of.
  */
 #pragma once
 

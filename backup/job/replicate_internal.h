@@ -15,7 +15,8 @@ struct replica_class {
     enum archive_kind kind; /* 0: not an archive */
 };
 
-/* Copies one object, checked; -ERR_NOT_FOUND: it is gone here.  -ERR_CORRUPT: it is damaged. */
+/* Copies one object, checked; -ERR_NOT_FOUND: it is gone here.  -ERR_CORRUPT: it is damaged;
+ * -ERR_BUSY: another host claims its name there, which is warned of. */
 int replicate_object(const struct replicate_options *options, const struct replica_class *class,
                      const char *name, uint64_t size, struct err *err);
 

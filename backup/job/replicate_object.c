@@ -4,6 +4,7 @@
 #include "backup/archive/reader.h"
 #include "backup/archive/repo.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/log.h"
 #include "backup/base/progress.h"
 #include "backup/job/replicate_internal.h"
 #include "backup/store/store.h"
@@ -115,6 +116,21 @@ static int copy_archive(struct passage *passage, uint64_t size, struct err *err)
     return r == 0 ? copy_range(passage, end, size, err) : r;
 }
 
+/* Somebody else brought it meanwhile, or is about to: where the store cannot refuse to overwrite, a
+ * name may be claimed, and be so for an hour by who died. */
+static int find_brought(struct store *to, const char *name, struct err *err)
+{
+    CLEANUP(store_object_closep) struct store_object *object = NULL;
+    int r = store_open(to, name, &object, err);
+
+    if (r != -ERR_NOT_FOUND)
+        return r;
+    r = err_set(err, ERR_BUSY, "%s: another host is about to store it in the replica, or was",
+                name);
+    log_warn("%s", err->text);
+    return r;
+}
+
 int replicate_object(const struct replicate_options *options, const struct replica_class *class,
                      const char *name, uint64_t size, struct err *err)
 {
@@ -138,7 +154,7 @@ int replicate_object(const struct replicate_options *options, const struct repli
         return r;
     put = STEAL(passage.to);
     r = store_put_commit(put, name, err);
-    return r == -ERR_EXISTS ? 0 : r; /* somebody else brought it meanwhile */
+    return r == -ERR_EXISTS ? find_brought(options->to, name, err) : r;
 }
 
 /* ---- the repository's header -------------------------------------------------------------- */

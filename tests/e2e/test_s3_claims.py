@@ -125,3 +125,31 @@ def test_the_end_of_an_upload_whose_answer_is_lost_is_looked_at(parts, then):
     proxy.deny = None
     same(source, y.restored(source))
     y.verify()
+
+
+def test_what_another_host_has_only_claimed_in_a_replica_is_not_there(s3_yester, work):
+    """Where the server would overwrite.  A copy that was killed leaves such claims: they count for an hour."""
+    y, source = s3_yester, work / "source"
+    y.env["YESTER_REPO"] = str(work / "near")
+    y.init()
+    source.mkdir()
+    (source / "file").write_text("content")
+    name = y.backup(source)
+    y.run("hold", name)
+    hold, root = (str(path.relative_to(work / "near")) for folder in ("holds", f"snapshots/{name}")
+                  for path in (work / "near" / folder).iterdir())
+    replica = y.prefix + "/replica"
+    words = "copy", "--to", f"s3://{s3server.BUCKET}/{replica}"
+    with ChaosProxy(y.s3.address) as proxy:
+        proxy.deny = lambda method, path: (method, path) in proxy.guarded and ("501 Not Implemented", "NotImplemented")
+        y.env["AWS_ENDPOINT_URL"] = proxy.endpoint
+        for claimed in (hold, root):
+            claim = f"{replica}/claims/{claimed}/{'0' * 32}"
+            y.s3.client.put(s3server.BUCKET, claim, b"somebody's")
+            assert f"{claimed}: another host is about to store it in the replica" in y.run(*words, rc=11).errors
+            there = [key[len("replica/"):] for key in y.keys() if key.startswith("replica/")]
+            assert claimed not in there and root not in there
+            assert claimed == hold or hold in there
+            y.s3.client.delete(s3server.BUCKET, claim)
+        y.run(*words)
+        assert f"replica/{root}" in y.keys()
