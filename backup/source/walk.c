@@ -96,7 +96,7 @@ static int stat_name(struct walk *walk, const char *name, struct statx *out)
         return 0;
     err_sys(&trouble, "cannot stat");
     walk_report(walk, &trouble);
-    return NOT_GIVEN;
+    return WALK_NOT_GIVEN;
 }
 
 /* What keeps a name out that nobody asked for by its path; NULL: nothing.  "": a rule that the user
@@ -140,7 +140,7 @@ static int give_name(struct walk *walk, const char *name, bool asked, struct wal
         if (*reason && !how.asked)
             walk_leave_out(walk, reason);
         if (!named || (how.partial && !directory))
-            return NOT_GIVEN;
+            return WALK_NOT_GIVEN;
     }
     if (directory)
         return walk_enter(walk, name, &st, &how, out, err);
@@ -157,7 +157,7 @@ int walk_look_again(struct walk *walk, struct walk_item *item)
     if (r == 0 && S_ISDIR(item->st.stx_mode)) {
         (void)err_set(&trouble, ERR_NOT_FOUND, "a directory has taken its place");
         walk_report(walk, &trouble);
-        r = NOT_GIVEN;
+        r = WALK_NOT_GIVEN;
     }
     item->seen_before = false;
     return r;
@@ -205,7 +205,7 @@ static int next_component(struct walk *walk, struct walk_item *out, bool *at_end
         struct err trouble;
         err_set(&trouble, ERR_USAGE, "a name is longer than %d bytes", NAME_MAX);
         walk->options.trouble(walk->options.context, walk->sources.at[first], &trouble);
-        return NOT_GIVEN;
+        return WALK_NOT_GIVEN;
     }
     memcpy(name, start, size);
     name[size] = 0;
@@ -266,20 +266,20 @@ static int start(struct walk *walk, struct walk_item *out, struct err *err)
 
 int walk_next(struct walk *walk, struct walk_item *out, struct err *err)
 {
-    int r = NOT_GIVEN;
+    int r = WALK_NOT_GIVEN;
 
     if (!walk->started)
         r = start(walk, out, err);
     else if (walk->leaving)
         walk_drop(walk);
-    while (r == NOT_GIVEN && walk->depth > 0) {
+    while (r == WALK_NOT_GIVEN && walk->depth > 0) {
         bool at_end = false;
         r = walk_top(walk)->partial ? next_component(walk, out, &at_end, err)
                                     : next_listed(walk, out, &at_end, err);
         if (r == 0 && at_end)
             r = walk_leave(walk, out, err);
     }
-    if (r == NOT_GIVEN) {
+    if (r == WALK_NOT_GIVEN) {
         *out = (struct walk_item){.event = WALK_END};
         r = 0;
     }

@@ -25,7 +25,7 @@ struct err;
 struct srcdir;
 struct walk;
 
-enum { NOT_GIVEN = 1 }; /* beside 0 and errors: this name is passed over */
+enum { WALK_NOT_GIVEN = 1 }; /* beside 0 and errors: this name is passed over */
 
 enum walk_event { WALK_END, WALK_ENTER, WALK_ENTRY, WALK_LEAVE };
 
@@ -55,7 +55,7 @@ struct walk_options {
 
 int walk_new(const struct walk_options *options, struct walk **out, struct err *err);
 int walk_next(struct walk *walk, struct walk_item *out, struct err *err);
-/* The attributes of an entry that was seen before, as they are now.  NOT_GIVEN: it is gone, or
+/* The attributes of an entry that was seen before, as they are now.  WALK_NOT_GIVEN: it is gone, or
  * could not be looked at, which was told. */
 int walk_look_again(struct walk *walk, struct walk_item *item);
 /* The absolute path of the item that walk_next() gave last; terminated. */

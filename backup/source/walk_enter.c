@@ -185,7 +185,7 @@ static int enter_marked(struct walk *walk, struct frame *frame)
     walk_leave_out(walk, "marked as not to be backed up");
     listing_free(STEAL(frame->listing));
     frame->partial = named;
-    return named ? 0 : NOT_GIVEN;
+    return named ? 0 : WALK_NOT_GIVEN;
 }
 
 /* What a scout saw in here; not while the directories on the way have much. */
@@ -229,7 +229,7 @@ static int fill_frame(struct walk *walk, struct frame *frame, const struct frame
     else if (r == LISTING_UNREADABLE)
         walk_report(walk, &trouble);
     if (r != 0)
-        return r < 0 ? r : NOT_GIVEN;
+        return r < 0 ? r : WALK_NOT_GIVEN;
     frame->markers = listing_markers(frame->listing);
     bool marked = !asked && rules_marked(walk->options.rules, frame->markers, frame->dir->fd);
     return marked ? enter_marked(walk, frame) : 0;
@@ -250,7 +250,7 @@ static void set_frame(struct walk *walk, struct frame *frame, const struct frame
     frame->prune = walk->options.rules->only && !rules_whole(walk->options.rules, path, size);
 }
 
-/* Opens the directory that was just seen; 0, NOT_GIVEN or an error. */
+/* Opens the directory that was just seen; 0, WALK_NOT_GIVEN or an error. */
 static int open_directory(struct walk *walk, const char *name, struct srcdir **out, struct err *err)
 {
     const struct srcdir *parent = walk->depth > 0 ? walk_top(walk)->dir : NULL;
@@ -266,10 +266,10 @@ static int open_directory(struct walk *walk, const char *name, struct srcdir **o
     if (r < 0)
         return r;
     walk_report(walk, &trouble);
-    return NOT_GIVEN;
+    return WALK_NOT_GIVEN;
 }
 
-/* Enters directory `name`: a frame and an item, or NOT_GIVEN. */
+/* Enters directory `name`: a frame and an item, or WALK_NOT_GIVEN. */
 int walk_enter(struct walk *walk, const char *name, struct statx *st, const struct entering *how,
                struct walk_item *out, struct err *err)
 {

@@ -52,7 +52,7 @@ void walk_leave_out(struct walk *walk, const char *reason);
 int walk_set_path(struct walk *walk, size_t size, const char *name, struct err *err);
 
 struct frame *walk_top(struct walk *walk);
-/* Enters directory `name`: a frame and an item, or NOT_GIVEN. */
+/* Enters directory `name`: a frame and an item, or WALK_NOT_GIVEN. */
 int walk_enter(struct walk *walk, const char *name, struct statx *st, const struct entering *how,
                struct walk_item *out, struct err *err);
 /* Gives the innermost directory's WALK_LEAVE; its frame goes with walk_drop(), at the next call. */
