@@ -7,16 +7,11 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/clock.h"
 #include "backup/base/err.h"
-#include "backup/base/progress.h"
-#include "fs/extract.h"
-#include "tools/command.h"
+#include "tools/cmd_restore_internal.h"
 #include "tools/console.h"
 #include "tools/datadir.h"
-#include "tools/loading.h"
 #include "tools/meter.h"
 #include "tools/output.h"
-#include "tools/session.h"
-#include "tools/thawing.h"
 
 static const struct option_spec options[] = {
     {"target", 0, "DIR", "where to; / is the place it came from"},
@@ -35,21 +30,6 @@ static const struct option_spec options[] = {
     THAWING_OPTIONS,
     OPTION_DRY_RUN,
     {0},
-};
-
-struct recovery {
-    struct app *app;
-    struct session session;
-    struct selection selection;
-    struct snapshot_path name;
-    struct progress progress;
-    struct extract_options how;
-    struct extract_result result;
-    struct thawing thawing;
-    const char **includes, **excludes;
-    const char *target;
-    char *root; /* where it really is */
-    bool whole; /* everything onto the running system, databases included */
 };
 
 static void recovery_clear(struct recovery *recovery)
@@ -86,7 +66,7 @@ static int be_ready(void *context, struct err *err)
     return thawing_ready(&recovery->thawing, err);
 }
 
-static int parse_overwrite(const char *text, enum extract_overwrite *out, struct err *err)
+int restore_parse_overwrite(const char *text, enum extract_overwrite *out, struct err *err)
 {
     static const char *const words[] = {"if-changed", "always", "never"};
 
@@ -127,7 +107,7 @@ static int prepare(struct recovery *recovery, struct err *err)
 {
     struct app *app = recovery->app;
     struct extract_options *how = &recovery->how;
-    int r = parse_overwrite(app_text(app, "overwrite"), &how->overwrite, err);
+    int r = restore_parse_overwrite(app_text(app, "overwrite"), &how->overwrite, err);
 
     how->target = recovery->target;
     how->delete_extra = app_flag(app, "delete");
@@ -166,7 +146,7 @@ static bool is_elsewhere(const char *path, enum snapshot_type type)
 }
 
 /* Which snapshots it comes from: `latest` may join several. */
-static void name_sources(const struct recovery *recovery)
+void restore_name_sources(const struct recovery *recovery)
 {
     if (recovery->app->quiet)
         return;
@@ -235,83 +215,7 @@ static void print_summary(const struct recovery *recovery, int64_t took_ns)
                      "have to be installed again");
 }
 
-/* Without --target: databases, or tables, into the server. */
-static bool is_loading(const struct recovery *recovery)
-{
-    static const char top[] = "database";
-    struct app *app = recovery->app;
-    const char *path = recovery->name.path ? recovery->name.path : app_argument(app, 1);
-    const char *type = app_text(app, "type");
-    bool below = path && strncmp(path, top, strlen(top)) == 0 &&
-                 (!path[strlen(top)] || path[strlen(top)] == '/');
-
-    if (app_text(app, "target"))
-        return false;
-    return app_text(app, "into") || below || (!path && type && strcmp(type, top) == 0);
-}
-
-static int check_loading(const struct recovery *recovery, struct err *err)
-{
-    struct app *app = recovery->app;
-    static const char *const not_with[] = {"delete",     "include",   "exclude",
-                                           "no-special", "no-setuid", "verify"};
-
-    if (app->options.argument_count > (recovery->name.path ? 1 : 2))
-        return err_set(err, ERR_USAGE, "one PATH at a time is loaded");
-    for (size_t i = 0; i < sizeof(not_with) / sizeof(not_with[0]); i++)
-        if (options_count(&app->options, not_with[i]) > 0)
-            return err_set(err, ERR_USAGE, "--%s is for files: it needs --target", not_with[i]);
-    return 0;
-}
-
-static int thaw_databases(struct recovery *recovery, const char *path, struct err *err)
-{
-    struct thawing *thawing = &recovery->thawing;
-    int r = thawing_start(thawing, &recovery->session, &recovery->progress, err);
-
-    if (r == 0)
-        r = thawing_need_databases(thawing, &recovery->selection, path, err);
-    return r < 0 ? r : thawing_ready(thawing, err);
-}
-
-static int load(struct recovery *recovery, struct err *err)
-{
-    struct app *app = recovery->app;
-    const char *path = recovery->name.path ? recovery->name.path : app_argument(app, 1);
-    struct loading_request request = {
-        .selection = &recovery->selection,
-        .path = path && strchr(path, '/') && *(strchr(path, '/') + 1) ? path : NULL,
-        .into = app_text(app, "into"),
-        .dry_run = app_flag(app, "dry-run"),
-        .progress = &recovery->progress,
-    };
-    enum extract_overwrite overwrite;
-
-    int r = parse_overwrite(app_text(app, "overwrite"), &overwrite, err);
-    if (r == 0)
-        r = check_loading(recovery, err);
-    request.replace = overwrite == OVERWRITE_ALWAYS;
-    if (r == 0)
-        r = session_open(app, SESSION_SNAPSHOTS, &recovery->session, err);
-    if (r == 0)
-        r = session_blocks(&recovery->session, LOOK_CACHE, err);
-    if (r == 0)
-        r = session_select(app, &recovery->session, recovery->name.snapshot, 1 << TYPE_DATABASE,
-                           app_text(app, "before"), &recovery->selection, err);
-    if (r == 0)
-        r = meter_start(&recovery->progress, app->quiet, err);
-    if (r < 0)
-        return r;
-    session_follow(&recovery->session, &recovery->progress);
-    name_sources(recovery);
-    r = thaw_databases(recovery, request.path, err);
-    if (r == 0 && !thawing_is_missing(&recovery->thawing))
-        r = loading_run(app, &recovery->session, &request, err);
-    meter_stop();
-    return r;
-}
-
-static int work(struct recovery *recovery, struct err *err)
+int restore_files(struct recovery *recovery, struct err *err)
 {
     int64_t started = clock_monotonic_ns();
     int r = meter_start(&recovery->progress, recovery->app->quiet, err);
@@ -336,81 +240,6 @@ static int work(struct recovery *recovery, struct err *err)
     return r;
 }
 
-/* Config is in place, and the files are not yet. */
-static int load_between(void *context, struct err *err)
-{
-    struct recovery *recovery = context;
-    const struct loading_request request = {
-        .selection = &recovery->selection,
-        .replace = recovery->how.overwrite == OVERWRITE_ALWAYS,
-        .progress = &recovery->progress,
-    };
-
-    int r = loading_run(recovery->app, &recovery->session, &request, err);
-    if (r < 0)
-        app_hint(recovery->app, "config is restored, files are not; --type files leaves the "
-                                "database out");
-    return r;
-}
-
-/* All that is needed is asked for together: one delay is long enough. */
-static int thaw_whole(struct recovery *recovery, struct err *err)
-{
-    struct thawing *thawing = &recovery->thawing;
-    struct extract_options look = recovery->how;
-    struct extract_result ignored;
-    bool alone = !recovery->selection.types[TYPE_FILES] && !recovery->selection.types[TYPE_CONFIG];
-
-    int r = meter_start(&recovery->progress, recovery->app->quiet, err);
-    if (r < 0)
-        return r;
-    r = thawing_start(thawing, &recovery->session, &recovery->progress, err);
-    if (r == 0)
-        r = thawing_need_databases(thawing, &recovery->selection, NULL, err);
-    look.dry_run = true;
-    look.delete_extra = false;
-    look.note = NULL;
-    look.thaw = thawing->thaw;
-    if (r == 0 && thawing->thaw && !alone)
-        r = extract_run(recovery->session.blocks, &recovery->selection, &look, &ignored, err);
-    if (r == 0)
-        r = thawing_ready(thawing, err);
-    meter_stop();
-    return r;
-}
-
-/* What stands against the databases is known before the first file is written. */
-static int work_whole(struct recovery *recovery, struct err *err)
-{
-    struct app *app = recovery->app;
-    struct loading_request request = {
-        .selection = &recovery->selection,
-        .replace = recovery->how.overwrite == OVERWRITE_ALWAYS,
-        .dry_run = recovery->how.dry_run,
-        .check_only = true,
-        .progress = &recovery->progress,
-    };
-
-    int r = thaw_whole(recovery, err);
-    if (r < 0)
-        return r;
-    bool frozen = thawing_is_missing(&recovery->thawing); /* in a dry run */
-    if (frozen || !loading_is_possible(&recovery->session, &recovery->selection))
-        return work(recovery, err);
-    r = loading_run(app, &recovery->session, &request, err);
-    if (r < 0) {
-        app_hint(app, "--type files,config leaves the database out");
-        return r;
-    }
-    bool alone = !recovery->selection.types[TYPE_FILES] && !recovery->selection.types[TYPE_CONFIG];
-    recovery->how.after_config = load_between; /* not called by a dry run */
-    r = alone ? 0 : work(recovery, err);
-    request.check_only = false;
-    return r == 0 && (alone || request.dry_run)
-               ? loading_run(app, &recovery->session, &request, err)
-               : r;
-}
-
 static int run(struct app *app, struct err *err)
 {
     CLEANUP(recovery_clear) struct recovery recovery = {.app = app};
@@ -422,8 +251,8 @@ static int run(struct app *app, struct err *err)
     r = thawing_parse(&recovery.thawing, app, err);
     if (r == 0)
         r = snapshot_path_parse(app_argument(app, 0), &recovery.name, err);
-    if (r == 0 && is_loading(&recovery))
-        return load(&recovery, err);
+    if (r == 0 && restore_is_load(&recovery))
+        return restore_load(&recovery, err);
     recovery.target = app_text(app, "target");
     if (r == 0 && (!recovery.target || !recovery.target[0]))
         r = err_set(err, ERR_USAGE, "restore needs --target DIR (/ is where it came from)");
@@ -441,8 +270,8 @@ static int run(struct app *app, struct err *err)
                            &recovery.selection, err);
     if (r < 0)
         return r;
-    name_sources(&recovery);
-    return recovery.whole ? work_whole(&recovery, err) : work(&recovery, err);
+    restore_name_sources(&recovery);
+    return recovery.whole ? restore_whole(&recovery, err) : restore_files(&recovery, err);
 }
 
 const struct command command_restore = {
