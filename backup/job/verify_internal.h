@@ -1,6 +1,7 @@
 /*
  * verify_internal — what the parts of verify share: verify.c (the order of things),
- * verify_archives.c (objects, blocks, chunks), verify_tree.c (directories and references),
+ * verify_marks.c (what is known of each archive), verify_snapshots.c (roots and what they refer
+ * to), verify_archives.c (objects, blocks, chunks), verify_tree.c (directories and references),
  * verify_digest.c (files' digests from chunk tables).
  *
  * Each archive has a byte of marks, by its number.  A directory is looked at once, however many
@@ -15,6 +16,7 @@
 
 #include "backup/archive/blocks.h"
 #include "backup/archive/entry.h"
+#include "backup/archive/root.h"
 #include "backup/base/err.h"
 #include "backup/job/verify.h"
 
@@ -62,7 +64,20 @@ struct verify {
     struct err failure;          /* what keeps it from finding out; code ERR_NONE: nothing */
 };
 
-/* Marks are few; *out is 0 for an archive that nobody has met. */
+/* One that is checked, in its newest revision. */
+struct verify_snapshot {
+    char name[SNAPSHOT_NAME_SIZE];
+    uint64_t revision;
+    bool hurt, unreadable;
+};
+
+struct verify_snapshots {
+    struct verify_snapshot *at;
+    size_t count;
+    const struct verify_options *options;
+};
+
+/* verify_marks.c.  Marks are few; an archive that nobody has met has none. */
 int verify_mark(struct verify *verify, uint32_t archive, uint8_t mark, struct err *err);
 uint8_t verify_marks(struct verify *verify, uint32_t archive);
 /* Tells of a damaged archive, once. */
@@ -74,6 +89,16 @@ void verify_whole(struct verify *verify, uint32_t archive);
 bool verify_stopped(struct verify *verify);
 /* Whether an error is damage, and not a reason to stop. */
 bool verify_is_damage(const struct err *err);
+
+/* verify_snapshots.c: those that are wanted, by name; each must be there. */
+int verify_list_snapshots(struct verify *verify, struct verify_snapshots *out, struct err *err);
+void verify_snapshots_clear(struct verify_snapshots *snapshots);
+/* Their roots and directories: marks what they need, and who is hurt. */
+int verify_walk_snapshots(struct verify *verify, struct verify_snapshots *snapshots,
+                          struct err *err);
+/* Tells the paths that are hurt. */
+int verify_hurt_snapshots(struct verify *verify, struct verify_snapshots *snapshots,
+                          struct err *err);
 
 /* verify_archives.c: what the store has; then each archive that has one of these marks. */
 int verify_list(struct verify *verify, struct err *err);
