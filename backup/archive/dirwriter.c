@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backup/archive/treewriter_internal.h"
-#include "backup/base/buf.h"
+#include "backup/archive/dirwriter_internal.h"
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/crypto/digest.h"
@@ -13,49 +12,7 @@
 enum {
     LEAF_RECORDS_MIN = 64,
     LEAF_END_BITS = 9,
-    INDEX_ENTRIES_MIN = 16,
-    INDEX_END_BITS = 5,
-    ITEM_HEAD_MAX = 2 + VARINT_MAX, /* kind, level, number */
-    RECORD_MAX = 32 * 1024,         /* a record is far smaller; one beyond a leaf's end is held */
-};
-
-/* A leaf or an index item that is done. */
-struct part {
-    struct place place;
-    uint64_t entries;
-    size_t name_at; /* its first name, in `names` */
-    size_t name_size;
-};
-
-/* The records of a leaf; the table indexes of their refs are left out. */
-struct pending {
-    struct buf records;
-    struct patches patches;
-    uint16_t *ends; /* of each record */
-    size_t count, capacity;
-    uint32_t *archives; /* distinct ones */
-    size_t archive_count, archive_capacity;
-};
-
-/* Entries that came just as one old leaf has them, from its first on. */
-struct run {
-    struct place leaf;
-    uint32_t next, count; /* count 0: there is no run */
-    bool last;
-};
-
-struct dirwriter {
-    struct treewriter *writer;
-    struct dirref previous;
-    struct pending pending;
-    struct run run;
-    bool changed; /* a leaf was written */
-    uint64_t entries;
-    struct part *parts;
-    size_t part_count, part_capacity;
-    struct buf names;
-    size_t last_size;
-    char last[ENTRY_NAME_MAX];
+    RECORD_MAX = 32 * 1024, /* a record is far smaller; one beyond a leaf's end is held */
 };
 
 int dirwriter_new(struct treewriter *writer, const struct dirref *previous, struct dirwriter **out,
@@ -92,7 +49,8 @@ static void dirwriter_abortp(struct dirwriter **dir)
     dirwriter_abort(*dir);
 }
 
-static bool ends_by_name(const struct dirwriter *dir, const void *name, size_t size, unsigned bits)
+bool dirwriter_ends_by_name(const struct dirwriter *dir, const void *name, size_t size,
+                            unsigned bits)
 {
     uint64_t hash = digest_hash64(treewriter_id_key(dir->writer), name, size);
 
@@ -120,9 +78,8 @@ static int put_patched(const struct pending *pending, struct encoder *encoder, s
     return r < 0 ? r : buf_append(encoder->out, pending->records.data + from, to - from, err);
 }
 
-/* Kind, level, number and room for the offsets, which begin at *out_table. */
-static int put_head(struct encoder *encoder, int level, size_t count, size_t *out_table,
-                    struct err *err)
+int dirwriter_put_head(struct encoder *encoder, int level, size_t count, size_t *out_table,
+                       struct err *err)
 {
     int r = put_u8(encoder->out, level == 0 ? ITEM_LEAF : ITEM_INDEX, err);
 
@@ -144,7 +101,7 @@ static int encode_leaf(const void *context, struct encoder *encoder, struct err 
     const struct pending *pending = context;
     size_t table, patch = 0, from = 0;
 
-    int r = put_head(encoder, 0, pending->count, &table, err);
+    int r = dirwriter_put_head(encoder, 0, pending->count, &table, err);
     if (r < 0)
         return r;
     size_t base = encoder->out->size;
@@ -291,7 +248,7 @@ static bool leaf_ends(const struct dirwriter *dir, const struct entry *entry)
     if (dir->run.count > 0 && !dir->run.last)
         return true;
     return dir->pending.count >= LEAF_RECORDS_MIN &&
-           ends_by_name(dir, entry->name, entry->name_size, LEAF_END_BITS);
+           dirwriter_ends_by_name(dir, entry->name, entry->name_size, LEAF_END_BITS);
 }
 
 int dirwriter_add(struct dirwriter *dir, const struct entry *entry,
@@ -317,83 +274,6 @@ int dirwriter_add(struct dirwriter *dir, const struct entry *entry,
     return leaf_ends(dir, entry) ? close_leaf(dir, err) : 0;
 }
 
-/* A row of parts that becomes one index item. */
-struct group {
-    const struct dirwriter *dir;
-    const struct part *parts;
-    size_t count;
-    int level;
-};
-
-static int put_branch(const struct group *group, const struct part *part, struct encoder *encoder,
-                      struct err *err)
-{
-    int r = put_varint(encoder->out, part->name_size, err);
-
-    if (r == 0)
-        r = buf_append(encoder->out, group->dir->names.data + part->name_at, part->name_size, err);
-    if (r == 0)
-        r = encoder_put_place(encoder, part->place, err);
-    return r < 0 ? r : put_varint(encoder->out, part->entries, err);
-}
-
-static int encode_index(const void *context, struct encoder *encoder, struct err *err)
-{
-    const struct group *group = context;
-    size_t table;
-
-    int r = put_head(encoder, group->level, group->count, &table, err);
-    if (r < 0)
-        return r;
-    size_t base = encoder->out->size;
-    for (size_t i = 0; r == 0 && i < group->count; i++) {
-        store_le16(encoder->out->data + table + 2 * i, (uint16_t)(encoder->out->size - base));
-        r = put_branch(group, &group->parts[i], encoder, err);
-    }
-    return r;
-}
-
-/* How many parts from `from` on make the next index item. */
-static size_t group_size(const struct dirwriter *dir, size_t from)
-{
-    enum { BRANCH_NUMBERS_MAX = 2 + 2 + 2 + 5 + VARINT_MAX }; /* with its offset */
-    size_t size = ITEM_HEAD_MAX, count = 0;
-
-    while (from + count < dir->part_count && count < ITEM_REFS_MAX) {
-        const struct part *part = &dir->parts[from + count];
-
-        size += BRANCH_NUMBERS_MAX + part->name_size;
-        if (size > LEAF_SIZE_MAX)
-            break;
-        count++;
-        if (count >= INDEX_ENTRIES_MIN &&
-            ends_by_name(dir, dir->names.data + part->name_at, part->name_size, INDEX_END_BITS))
-            break;
-    }
-    return count;
-}
-
-/* Replaces the parts by the index items over them. */
-static int write_level(struct dirwriter *dir, int level, struct err *err)
-{
-    size_t written = 0, count;
-
-    for (size_t at = 0; at < dir->part_count; at += count) {
-        struct part whole = dir->parts[at];
-
-        count = group_size(dir, at);
-        const struct group group = {dir, &dir->parts[at], count, level};
-        int r = treewriter_put(dir->writer, encode_index, &group, &whole.place, err);
-        if (r < 0)
-            return r;
-        for (size_t i = 1; i < count; i++)
-            whole.entries += dir->parts[at + i].entries;
-        dir->parts[written++] = whole;
-    }
-    dir->part_count = written;
-    return 0;
-}
-
 static int finish_parts(struct dirwriter *dir, struct dirref *out, struct err *err)
 {
     int r = dir->pending.count > 0 ? close_leaf(dir, err) : 0;
@@ -405,7 +285,7 @@ static int finish_parts(struct dirwriter *dir, struct dirref *out, struct err *e
     for (int level = 1; r == 0 && dir->part_count > 1; level++) {
         if (level > TREE_LEVELS_WRITTEN_MAX)
             return err_set(err, ERR_TOO_LARGE, "a directory of too many names");
-        r = write_level(dir, level, err);
+        r = dirwriter_write_level(dir, level, err);
     }
     if (r == 0)
         *out = (struct dirref){.place = dir->parts[0].place, .entries = dir->entries};
