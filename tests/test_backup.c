@@ -198,7 +198,7 @@ static void back_up_beside_a_pruner(struct fixture *fixture, enum harm harm)
     baseline.ops = &met;
     shell(fixture, "echo precious > f");
     must_back_up(fixture);
-    baseline.ops = &ops;
+    baseline.ops = &trusting;
     assert_true(pruner.done);
     find(fixture, blocks, "f", &held);
     assert_false(archive_id_equal(

@@ -127,7 +127,7 @@ static void back_up_beside_a_pruner(struct fixture *fixture, enum harm harm)
     pruner.done = false;
     baseline.ops = &met;
     must_back_up(fixture);
-    baseline.ops = &ops;
+    baseline.ops = &trusting;
     assert_true(pruner.done);
     assert_int_equal(fixture->result.files_read, 2);
     assert_int_not_equal(archive_of(fixture, "f"), archive);

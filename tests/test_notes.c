@@ -42,12 +42,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void synced(struct fixture *f)
-{
-    if (catalog_sync(f->catalog, false, &f->err) != 0)
-        fail_msg("%s", f->err.text);
-}
-
 /* As another host, or as this one after its catalog was lost. */
 static struct catalog *fresh_catalog(struct fixture *f, const char *directory)
 {
@@ -75,15 +69,6 @@ static struct snapshot_row row_of(struct catalog *catalog, const char *name)
     return found;
 }
 
-static size_t listed(struct catalog *catalog)
-{
-    CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
-    struct err err;
-
-    assert_int_equal(catalog_snapshots(catalog, NULL, &rows, &err), 0);
-    return rows.count;
-}
-
 static void forget(struct fixture *f, const char *name)
 {
     struct snapshot_row row = row_of(f->catalog, name);
@@ -103,11 +88,6 @@ static size_t losses(struct catalog *catalog, const char *expected)
     return lines.count;
 }
 
-static void remove_object(struct fixture *f, const char *name)
-{
-    assert_int_equal(store_remove(f->made.temp.repo->store, name, &f->err), 0);
-}
-
 static void a_forgotten_snapshot_is_hidden_and_comes_back(void **state)
 {
     struct fixture *f = *state;
@@ -116,7 +96,7 @@ static void a_forgotten_snapshot_is_hidden_and_comes_back(void **state)
     struct select_query query = {.host = "here", .types = FILES};
 
     forget(f, SECOND);
-    assert_int_equal(listed(f->catalog), 1);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 1);
     struct snapshot_row row = row_of(f->catalog, SECOND);
     assert_true(row.forgotten && row.forgotten_ns > 0 && !row.held);
     assert_int_equal(select_snapshots(f->catalog, &query, &selection, &f->err), 0);
@@ -126,16 +106,16 @@ static void a_forgotten_snapshot_is_hidden_and_comes_back(void **state)
     assert_int_equal(select_snapshots(f->catalog, &query, &selection, &f->err), -ERR_NOT_FOUND);
     query.snapshot = SECOND; /* by its whole name */
     assert_int_equal(select_snapshots(f->catalog, &query, &selection, &f->err), 0);
-    assert_int_equal(listed(other), 2);
+    assert_int_equal(count_snapshots(other, NULL), 2);
     assert_int_equal(catalog_sync(other, false, &f->err), 0);
-    assert_int_equal(listed(other), 1);
+    assert_int_equal(count_snapshots(other, NULL), 1);
 
     assert_int_equal(catalog_unforget(other, &row, "there", NULL, &f->err), 0);
-    assert_int_equal(listed(other), 2);
-    synced(f);
-    assert_int_equal(listed(f->catalog), 2);
+    assert_int_equal(count_snapshots(other, NULL), 2);
+    sync_it(f->catalog, false);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 2);
     forget(f, SECOND);
-    assert_int_equal(listed(f->catalog), 1);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 1);
 }
 
 static void a_host_with_nothing_but_forgotten_snapshots_is_no_host(void **state)
@@ -163,9 +143,9 @@ static void two_hosts_forget_and_take_back_at_once(void **state)
     assert_int_equal(catalog_unforget(f->catalog, &row, "here", NULL, &f->err), 0);
     assert_int_equal(catalog_forget(other, &row, "there", NULL, &f->err), 0);
     assert_int_equal(catalog_sync(other, false, &f->err), 0);
-    assert_int_equal(listed(other), 2); /* the taking back came after what it knew */
-    synced(f);
-    assert_int_equal(listed(f->catalog), 2);
+    assert_int_equal(count_snapshots(other, NULL), 2); /* the taking back came after what it knew */
+    sync_it(f->catalog, false);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 2);
 }
 
 static void several_holds_are_released_together(void **state)
@@ -178,7 +158,7 @@ static void several_holds_are_released_together(void **state)
 
     assert_int_equal(catalog_hold(f->catalog, &row, "here", "audit", &f->err), 0);
     assert_int_equal(catalog_hold(other, &row, "there", "court", &f->err), 0);
-    synced(f);
+    sync_it(f->catalog, false);
     assert_true(row_of(f->catalog, FIRST).held && !row_of(f->catalog, SECOND).held);
     assert_int_equal(catalog_holds(f->catalog, NULL, &holds, &f->err), 0);
     assert_int_equal(holds.count, 2);
@@ -196,15 +176,15 @@ static void a_snapshot_that_somebody_removed_is_told(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(losses(f->catalog, NULL), 0);
-    remove_object(f, OBJECT(SECOND));
-    synced(f);
-    assert_int_equal(listed(f->catalog), 1);
+    remove_object(&f->made, OBJECT(SECOND));
+    sync_it(f->catalog, false);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 1);
     assert_int_equal(losses(f->catalog, SECOND " of here (its number 2, higher than any"), 1);
     assert_int_equal(catalog_rebuild(f->catalog, &f->err), 0); /* does not forget it */
     assert_int_equal(losses(f->catalog, SECOND), 1);
     assert_int_equal(catalog_accept_losses(f->catalog, &f->err), 0);
     assert_int_equal(losses(f->catalog, NULL), 0);
-    assert_int_equal(listed(f->catalog), 1);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 1);
 }
 
 static void one_that_was_forgotten_may_go(void **state)
@@ -214,8 +194,8 @@ static void one_that_was_forgotten_may_go(void **state)
     uint64_t sequence = 0;
 
     forget(f, SECOND);
-    remove_object(f, OBJECT(SECOND)); /* as prune does */
-    synced(f);
+    remove_object(&f->made, OBJECT(SECOND)); /* as prune does */
+    sync_it(f->catalog, false);
     assert_int_equal(losses(f->catalog, NULL), 0);
     assert_int_equal(catalog_sync(other, false, &f->err), 0); /* sees both at once */
     assert_int_equal(losses(other, NULL), 0);
@@ -234,9 +214,9 @@ static void what_prune_has_removed_is_not_taken_back(void **state)
     struct snapshot_row row = row_of(f->catalog, SECOND);
 
     forget(f, SECOND);
-    remove_object(f, OBJECT(SECOND));
+    remove_object(&f->made, OBJECT(SECOND));
     assert_int_equal(catalog_unforget(f->catalog, &row, "here", NULL, &f->err), -ERR_NOT_FOUND);
-    synced(f);
+    sync_it(f->catalog, false);
     assert_int_equal(losses(f->catalog, NULL), 0);
 }
 
@@ -248,13 +228,13 @@ static void a_name_that_is_taken_again_is_not_forgotten(void **state)
 
     again.sequence = 9;
     forget(f, SECOND);
-    remove_object(f, OBJECT(SECOND));
-    synced(f);
+    remove_object(&f->made, OBJECT(SECOND));
+    sync_it(f->catalog, false);
     publish(f->made.temp.repo, &again);
-    synced(f);
-    assert_int_equal(listed(f->catalog), 2);
+    sync_it(f->catalog, false);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 2);
     forget(f, SECOND);
-    assert_int_equal(listed(f->catalog), 1);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 1);
     assert_int_equal(losses(f->catalog, NULL), 0);
 }
 
@@ -266,13 +246,13 @@ static void a_lower_revision_than_was_seen_is_told(void **state)
     next.sequence = 2;
     next.revision = 1;
     publish(f->made.temp.repo, &next);
-    synced(f);
+    sync_it(f->catalog, false);
     assert_int_equal(losses(f->catalog, NULL), 0);
-    remove_object(f, "snapshots/" SECOND "/00000001");
-    synced(f);
+    remove_object(&f->made, "snapshots/" SECOND "/00000001");
+    sync_it(f->catalog, false);
     assert_int_equal(losses(f->catalog, "from revision 1 to 0"), 1);
     publish(f->made.temp.repo, &next); /* it is back */
-    synced(f);
+    sync_it(f->catalog, false);
     assert_int_equal(losses(f->catalog, NULL), 0);
 }
 
@@ -288,9 +268,9 @@ static void a_note_that_is_gone_still_counts_and_is_told(void **state)
     assert_int_equal(catalog_holds(f->catalog, FIRST, &holds, &f->err), 0);
     strcpy(holds.at[0].note.snapshot, FIRST);
     note_object_name(&holds.at[0].note, object);
-    remove_object(f, object);
-    remove_object(f, "forgets/" SECOND ".00000000");
-    synced(f);
+    remove_object(&f->made, object);
+    remove_object(&f->made, "forgets/" SECOND ".00000000");
+    sync_it(f->catalog, false);
     assert_true(row_of(f->catalog, FIRST).held && row_of(f->catalog, SECOND).forgotten);
     assert_int_equal(losses(f->catalog, "forgets/" SECOND ".00000000 is gone"), 2);
 }
@@ -310,11 +290,11 @@ static void rubbish_forgets_nothing_and_releases_nothing(void **state)
     note_object_name(&holds.at[0].note, object);
     assert_int_equal(store_create(store, object, "x", 1, &f->err), 0);
     assert_int_equal(store_create(store, "forgets/" FIRST ".00000000", "x", 1, &f->err), 0);
-    synced(f);
+    sync_it(f->catalog, false);
     assert_true(row_of(f->catalog, FIRST).held);
-    assert_int_equal(listed(f->catalog), 2);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 2);
     forget(f, FIRST); /* under the next number */
-    assert_int_equal(listed(f->catalog), 1);
+    assert_int_equal(count_snapshots(f->catalog, NULL), 1);
 }
 
 static void tags_come_with_the_rows(void **state)
@@ -327,7 +307,7 @@ static void tags_come_with_the_rows(void **state)
     assert_int_equal(strings_add(&root.tags, "march", 5, &f->err), 0);
     publish(f->made.temp.repo, &root);
     root_clear(&root);
-    synced(f);
+    sync_it(f->catalog, false);
     assert_int_equal(catalog_snapshots(f->catalog, NULL, &rows, &f->err), 0);
     assert_int_equal(rows.count, 3);
     assert_int_equal(rows.at[1].tags.count, 0);

@@ -2,33 +2,7 @@
 
 #include "backup/archive/writer.h"
 #include "backup/base/hex.h"
-#include "backup/job/roster.h"
 #include "tests/harness/pruning.h"
-
-/* What happens between the first look and the second. */
-static void (*between)(struct fixture *fixture);
-static struct fixture *between_fixture;
-static unsigned looks;
-
-static void begin(struct fixture *fixture)
-{
-    looks = 0;
-    between_fixture = fixture;
-}
-
-int __real_roster_load(struct repo *repo, struct roster *out, struct err *error);
-int __wrap_roster_load(struct repo *repo, struct roster *out, struct err *error);
-
-int __wrap_roster_load(struct repo *repo, struct roster *out, struct err *error)
-{
-    void (*act)(struct fixture * fixture) = between;
-
-    if (++looks == 2 && act) {
-        between = NULL;
-        act(between_fixture);
-    }
-    return __real_roster_load(repo, out, error);
-}
 
 static void what_is_forgotten_goes_when_the_grace_is_over(void **state)
 {
@@ -95,90 +69,6 @@ static void an_older_mark_stays_and_what_is_under_it_too(void **state)
     later(2 * HOUR);
     prune(fixture);
     assert_true(result.snapshots == 1 && result.freed > 300000);
-    must_be_whole(fixture);
-}
-
-/* A writer that had taken the archive for good, and whose root comes between both looks. */
-static void publish_another(struct fixture *fixture)
-{
-    CLEANUP(root_clear) struct root root = {0};
-    uint64_t size;
-
-    assert_int_equal(root_read(fixture->temp.repo, fixture->before.name, 0, &root, &err), 0);
-    strcpy(root.name, "20300101_000000");
-    root.sequence = 50;
-    assert_int_equal(root_publish(fixture->temp.repo, &root, &size, &err), 0);
-}
-
-static void a_root_that_comes_before_the_second_look_keeps_what_it_needs(void **state)
-{
-    struct fixture *fixture = *state;
-
-    two_snapshots(fixture);
-    decide(fixture, &fixture->before, NOTE_FORGET, 0);
-    prune(fixture);
-    unsigned before = archives(fixture);
-    later(GRACE);
-    between = publish_another;
-    prune(fixture);
-    assert_null(between);
-    assert_int_equal(archives(fixture), before);
-    assert_int_equal(objects(fixture, "snapshots"), 2); /* the forgotten root itself is gone */
-    must_be_whole(fixture);
-}
-
-static void take_back(struct fixture *fixture)
-{
-    decide(fixture, &fixture->before, NOTE_UNFORGET, 1);
-}
-
-static void hold(struct fixture *fixture)
-{
-    decide(fixture, &fixture->before, NOTE_HOLD, 0);
-}
-
-static void what_is_taken_back_or_held_before_the_second_look_stays(void **state)
-{
-    void (*const acts[])(struct fixture * fixture) = {take_back, hold};
-    struct fixture *fixture = *state;
-
-    two_snapshots(fixture);
-    decide(fixture, &fixture->before, NOTE_FORGET, 0);
-    prune(fixture);
-    later(GRACE);
-    for (size_t i = 0; i < 2; i++) {
-        between = acts[i];
-        prune(fixture);
-        assert_true(result.deleted == 0 && !between);
-        must_be_whole(fixture);
-        if (i == 0)
-            decide(fixture, &fixture->before, NOTE_FORGET, 2);
-        later(GRACE);
-    }
-}
-
-static void prune_too(struct fixture *fixture)
-{
-    const struct prune_result before = result;
-    unsigned seen = looks;
-
-    prune(fixture);
-    assert_true(result.deleted > 0);
-    result = before;
-    looks = seen;
-}
-
-static void a_pruner_whom_another_one_forestalls_is_content(void **state)
-{
-    struct fixture *fixture = *state;
-
-    two_snapshots(fixture);
-    decide(fixture, &fixture->before, NOTE_FORGET, 0);
-    prune(fixture);
-    later(GRACE);
-    between = prune_too;
-    prune(fixture);
-    assert_true(result.deleted == 0 && result.freed == 0);
     must_be_whole(fixture);
 }
 
@@ -380,112 +270,14 @@ static void alone_it_frees_at_once_and_leaves_no_marks(void **state)
     must_be_whole(fixture);
 }
 
-static char locked_snapshot[SNAPSHOT_NAME_SIZE];
-
-static int until_tomorrow(struct store *store, const char *name, int64_t *out_ns, struct err *why)
-{
-    char prefix[64];
-
-    (void)store;
-    (void)why;
-    (void)snprintf(prefix, sizeof(prefix), "snapshots/%s/", locked_snapshot);
-    *out_ns = strncmp(name, prefix, strlen(prefix)) == 0 ? now.time_ns + 24 * HOUR : 0;
-    return 0;
-}
-
-static void lock_snapshot(const struct root *root)
-{
-    strcpy(locked_snapshot, root->name);
-    retained = until_tomorrow;
-}
-
-/* Of an archive that a snapshot's run wrote. */
-static uint64_t written_bytes(const struct root *root)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < root->archive_count; i++)
-        sum += root->archives[i].size;
-    return sum;
-}
-
-static void what_is_locked_is_counted_once(void **state)
-{
-    struct fixture *fixture = *state;
-    CLEANUP(root_clear) struct root root = {0};
-    uint64_t size[3], all = 0;
-
-    two_snapshots(fixture);
-    assert_int_equal(root_read(fixture->temp.repo, fixture->before.name, 0, &root, &err), 0);
-    for (root.revision = 1; root.revision < 3; root.revision++)
-        assert_int_equal(root_publish(fixture->temp.repo, &root, &size[root.revision], &err), 0);
-    size[0] = size[1]; /* both say the same but for their number */
-    lock_snapshot(&root);
-    decide(fixture, &root, NOTE_FORGET, 0);
-    prune(fixture);
-    assert_true(result.locked == 1 && result.locked_snapshots == 0);
-    later(GRACE);
-    prune(fixture);
-    for (int i = 0; i < 3; i++)
-        all += size[i];
-    assert_int_equal(result.locked_snapshots, 1);
-    assert_int_equal(result.locked, 3 + root.archive_count);
-    assert_int_equal(result.locked_bytes, all + written_bytes(&root));
-    assert_int_equal(result.deleted, 0);
-    retained = NULL;
-    prune(fixture);
-    assert_true(result.snapshots == 1 && result.locked == 0);
-    must_be_whole(fixture);
-}
-
-/* Its marks are old, since it was wanted again for a while. */
-static void what_may_come_back_is_not_counted_as_locked(void **state)
-{
-    struct fixture *fixture = *state;
-    CLEANUP(root_clear) struct root first = {0}, second = {0};
-
-    two_snapshots(fixture);
-    assert_int_equal(root_read(fixture->temp.repo, fixture->before.name, 0, &first, &err), 0);
-    shell(fixture, "rm d/new && head -c 300000 /dev/urandom > d/newest");
-    must_back_up(fixture);
-    assert_int_equal(root_read(fixture->temp.repo, fixture->before.name, 0, &second, &err), 0);
-    lock_snapshot(&first);
-    decide(fixture, &first, NOTE_FORGET, 0);
-    decide(fixture, &second, NOTE_FORGET, 0);
-    prune(fixture);
-    later(GRACE - 2 * HOUR);
-    decide(fixture, &second, NOTE_UNFORGET, 1);
-    prune(fixture);
-    assert_true(result.stuck > 0);
-    later(HOUR);
-    decide(fixture, &second, NOTE_FORGET, 2);
-    later(HOUR);
-    prune(fixture);
-    assert_int_equal(result.locked_snapshots, 1);
-    assert_int_equal(result.locked, 1 + first.archive_count);
-    assert_true(result.waiting >= second.archive_count && result.deleted == 0);
-    must_be_whole(fixture);
-}
-
-static int fresh(void **state)
-{
-    between = NULL;
-    retained = NULL;
-    return start(state);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, fresh, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, tear_down)
 
 int main(void)
 {
-    before_prune = begin;
     const struct CMUnitTest tests[] = {
         TEST(what_is_forgotten_goes_when_the_grace_is_over),
         TEST(what_is_wanted_again_loses_its_mark_while_that_is_young),
         TEST(an_older_mark_stays_and_what_is_under_it_too),
-        TEST(a_root_that_comes_before_the_second_look_keeps_what_it_needs),
-        TEST(what_is_taken_back_or_held_before_the_second_look_stays),
-        TEST(a_pruner_whom_another_one_forestalls_is_content),
         TEST(a_clock_that_leaps_deletes_nothing),
         TEST(a_mark_from_the_future_has_no_age),
         TEST(shorter_graces_do_not_hold_for_marks_of_longer_ones),
@@ -495,8 +287,6 @@ int main(void)
         TEST(the_first_revision_stays_as_long_as_any),
         TEST(what_somebody_knows_to_be_alive_does_not_die),
         TEST(alone_it_frees_at_once_and_leaves_no_marks),
-        TEST(what_is_locked_is_counted_once),
-        TEST(what_may_come_back_is_not_counted_as_locked),
     };
     int here = cmocka_run_group_tests_name("in a directory", tests, NULL, NULL);
     is_remote = true;

@@ -12,26 +12,8 @@
 #include "backup/base/err.h"
 #include "backup/store/store.h"
 #include "tests/harness/cmocka.h"
+#include "tests/harness/remaps.h"
 #include "tests/harness/temprepo.h"
-
-static struct archive_id id_of(char letter)
-{
-    struct archive_id id;
-
-    memset(id.bytes, letter, sizeof(id.bytes));
-    return id;
-}
-
-/* "What lay in `old` from … to … lies in `new` at …". */
-static struct remap_entry entry(char old, char new, uint32_t from, uint32_t end, uint32_t at)
-{
-    return (struct remap_entry){.old = id_of(old),
-                                .new = id_of(new),
-                                .kind = ARCHIVE_DATA,
-                                .from = from,
-                                .end = end,
-                                .at = at};
-}
 
 static int publish(struct repo *repo, const struct remap_entry *entries, size_t count)
 {
@@ -246,81 +228,6 @@ static void a_chain_is_followed_over_as_many_objects_as_there_may_be(void **stat
     assert_string_equal(find(temp.repo, 'Q', 7), "R7");
 }
 
-static int decode(const struct remap_entry *entries, size_t count)
-{
-    CLEANUP(buf_clear) struct buf bytes = {.limit = remap_document_limit()};
-    CLEANUP(remap_document_clear) struct remap_document got = {0};
-    struct remap_entry copy[100];
-    struct remap_document document = {.entries = copy, .count = count};
-    struct err err;
-
-    memcpy(copy, entries, count * sizeof(*entries));
-    assert_int_equal(remap_document_encode(&document, &bytes, &err), 0);
-    return remap_document_decode(bytes.data, bytes.size, &got, &err);
-}
-
-static void entries_that_cannot_be_are_refused(void **state)
-{
-    struct remap_entry many[REMAP_ALIKE_MAX + 1];
-    struct remap_entry other = entry('B', 'C', 0, 9, 0);
-
-    (void)state;
-    other.kind = ARCHIVE_METADATA;
-    assert_int_equal(decode((struct remap_entry[]){entry('A', 'B', 0, 9, 0)}, 1), 0);
-    assert_int_equal(decode((struct remap_entry[]){entry('A', 'A', 0, 9, 100)}, 1), -ERR_CORRUPT);
-    assert_int_equal(decode((struct remap_entry[]){entry('A', 'B', 9, 9, 0)}, 1), -ERR_CORRUPT);
-    assert_int_equal(decode((struct remap_entry[]){entry('A', 'B', 9, 8, 0)}, 1), -ERR_CORRUPT);
-    assert_int_equal(decode((struct remap_entry[]){entry('A', 'B', 0, 2, UINT32_MAX - 2)}, 1), 0);
-    assert_int_equal(decode((struct remap_entry[]){entry('A', 'B', 0, 2, UINT32_MAX - 1)}, 1),
-                     -ERR_CORRUPT);
-    assert_int_equal(
-        decode((struct remap_entry[]){entry('B', 'C', 0, 9, 0), entry('A', 'D', 0, 9, 0)}, 2),
-        -ERR_CORRUPT);
-    assert_int_equal(
-        decode((struct remap_entry[]){entry('A', 'C', 0, 9, 0), entry('A', 'C', 0, 9, 0)}, 2),
-        -ERR_CORRUPT);
-    /* Circles, and what is not flat. */
-    assert_int_equal(
-        decode((struct remap_entry[]){entry('A', 'B', 0, 9, 0), entry('B', 'A', 0, 9, 0)}, 2),
-        -ERR_CORRUPT);
-    assert_int_equal(
-        decode((struct remap_entry[]){entry('A', 'B', 0, 9, 0), entry('B', 'C', 8, 20, 0)}, 2),
-        -ERR_CORRUPT);
-    assert_int_equal(
-        decode((struct remap_entry[]){entry('A', 'B', 0, 9, 0), entry('B', 'C', 9, 20, 0)}, 2), 0);
-    assert_int_equal(decode((struct remap_entry[]){entry('A', 'B', 50, 59, 50), other}, 2),
-                     -ERR_CORRUPT); /* of two kinds */
-    for (uint32_t i = 0; i < REMAP_ALIKE_MAX + 1; i++)
-        many[i] = entry('A', 'B', i, i + 1, i);
-    assert_int_equal(decode(many, REMAP_ALIKE_MAX), 0);
-    assert_int_equal(decode(many, REMAP_ALIKE_MAX + 1), -ERR_CORRUPT);
-}
-
-static void documents_that_cannot_be_are_refused(void **state)
-{
-    static const uint8_t millions[] = {1, 0, 0, 0x80, 0x89, 0x7A}; /* 2,000,000 entries */
-    static const uint8_t many[] = {1, 0, 0x81, 0x08};              /* stands in for 1,025 */
-    static const uint8_t newer[] = {2, 0, 0, 0}, flagged[] = {1, 1, 0, 0}, more[] = {1, 0, 0, 0, 0};
-    static const uint8_t good[] = {1, 0, 0, 0};
-    CLEANUP(remap_document_clear) struct remap_document got = {0};
-    CLEANUP(buf_clear) struct buf bytes = {.limit = 1 << 20};
-    struct archive_id twice[2] = {id_of('A'), id_of('A')};
-    struct remap_document document = {.superseded = twice, .superseded_count = 2};
-    struct err err;
-
-    (void)state;
-    assert_int_equal(remap_document_decode(millions, sizeof(millions), &got, &err), -ERR_CORRUPT);
-    assert_int_equal(remap_document_decode(many, sizeof(many), &got, &err), -ERR_CORRUPT);
-    assert_int_equal(remap_document_decode(newer, sizeof(newer), &got, &err), -ERR_CORRUPT);
-    assert_int_equal(remap_document_decode(flagged, sizeof(flagged), &got, &err), -ERR_CORRUPT);
-    assert_int_equal(remap_document_decode(more, sizeof(more), &got, &err), -ERR_CORRUPT);
-    assert_int_equal(remap_document_encode(&document, &bytes, &err), 0);
-    assert_int_equal(remap_document_decode(bytes.data, bytes.size, &got, &err), -ERR_CORRUPT);
-    for (size_t size = 0; size < sizeof(good); size++)
-        assert_int_equal(remap_document_decode(good, size, &got, &err), -ERR_CORRUPT);
-    assert_int_equal(remap_document_decode(good, sizeof(good), &got, &err), 0);
-}
-
 static void a_damaged_remap_is_told_and_the_others_count(void **state)
 {
     CLEANUP(temprepo_clear) struct temprepo temp = temprepo_make();
@@ -392,8 +299,6 @@ int main(void)
         cmocka_unit_test(what_nothing_names_any_more_is_left_out),
         cmocka_unit_test(circles_and_endless_chains_over_several_objects_are_corrupt),
         cmocka_unit_test(a_chain_is_followed_over_as_many_objects_as_there_may_be),
-        cmocka_unit_test(entries_that_cannot_be_are_refused),
-        cmocka_unit_test(documents_that_cannot_be_are_refused),
         cmocka_unit_test(a_damaged_remap_is_told_and_the_others_count),
         cmocka_unit_test(what_leads_to_an_archive_is_found_over_several_objects),
     };

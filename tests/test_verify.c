@@ -9,8 +9,8 @@
 #include "backup/archive/blocks.h"
 #include "backup/base/cleanup.h"
 #include "backup/job/backup.h"
-#include "backup/job/baseline.h"
 #include "tests/harness/temprepo.h"
+#include "tests/harness/trusting.h"
 
 struct fixture {
     struct temprepo temp;
@@ -43,39 +43,6 @@ static void quiet_note(void *context, const char *path, const char *text)
     (void)path;
     (void)text;
 }
-
-/* A baseline that knows no chunk, and trusts what is there: what is unchanged is referred to. */
-static bool find_nothing(struct baseline *baseline, const uint8_t id[32], uint32_t length,
-                         struct place *out)
-{
-    (void)baseline;
-    (void)id;
-    (void)length;
-    (void)out;
-    return false;
-}
-
-static bool always_usable(struct baseline *baseline, uint32_t archive)
-{
-    (void)baseline;
-    (void)archive;
-    return true;
-}
-
-static int take_nothing_in(struct baseline *baseline, const struct writer_result *archive,
-                           const void *index, size_t size, struct err *why)
-{
-    (void)baseline;
-    (void)archive;
-    (void)index;
-    (void)size;
-    (void)why;
-    return 0;
-}
-
-static const struct baseline_ops trusting = {
-    .find_chunk = find_nothing, .archive_usable = always_usable, .add_archive = take_nothing_in};
-static struct baseline baseline = {&trusting};
 
 static void back_up(struct fixture *fixture, const struct root *previous, struct backup_result *out)
 {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,8 +17,8 @@
 #include "backup/archive/tree.h"
 #include "backup/base/cleanup.h"
 #include "backup/job/backup.h"
-#include "backup/job/baseline.h"
 #include "tests/harness/temprepo.h"
+#include "tests/harness/trusting.h"
 
 /* A source directory and a repository; what the last backup said. */
 struct fixture {
@@ -55,6 +56,16 @@ static inline int tear_down(void **state)
     return r;
 }
 
+/* As the program does: with few, no file is opened before its turn. */
+static inline void raise_descriptors(void)
+{
+    struct rlimit files;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = files.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+}
+
 static inline void shell(struct fixture *fixture, const char *command)
 {
     char line[1024];
@@ -80,38 +91,6 @@ static inline void note(void *context, const char *path, const char *text)
     (void)text;
     fixture->notes++;
 }
-
-static inline bool find_nothing(struct baseline *baseline, const uint8_t id[32], uint32_t length,
-                                struct place *out)
-{
-    (void)baseline;
-    (void)id;
-    (void)length;
-    (void)out;
-    return false;
-}
-
-static inline bool always_usable(struct baseline *baseline, uint32_t archive)
-{
-    (void)baseline;
-    (void)archive;
-    return true;
-}
-
-static inline int take_nothing_in(struct baseline *baseline, const struct writer_result *archive,
-                                  const void *index, size_t size, struct err *err)
-{
-    (void)baseline;
-    (void)archive;
-    (void)index;
-    (void)size;
-    (void)err;
-    return 0;
-}
-
-static const struct baseline_ops ops = {
-    .find_chunk = find_nothing, .archive_usable = always_usable, .add_archive = take_nothing_in};
-static struct baseline baseline = {&ops};
 
 static inline int back_up(struct fixture *fixture, struct err *err)
 {
@@ -188,4 +167,19 @@ static inline void must_hold(struct fixture *fixture, const char *path)
     free(want);
     free(got);
     fclose(file);
+}
+
+/* The snapshot has it, with this content. */
+static inline void must_be(struct fixture *fixture, const char *path, const char *content)
+{
+    CLEANUP(blocks_freep) struct blocks *blocks = blocks_new(fixture->temp.repo, 1 << 20);
+    CLEANUP(held_entry_clear) struct held_entry held = {0};
+    size_t size = strlen(content);
+    char got[256];
+    struct err err;
+
+    find(fixture, blocks, path, &held);
+    assert_int_equal(held.entry.size, size);
+    assert_true(content_read(blocks, &held.entry.content, 0, got, size, &err) == 0);
+    assert_memory_equal(got, content, size);
 }

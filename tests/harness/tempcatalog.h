@@ -160,3 +160,39 @@ static inline unsigned run_found(struct catalog *catalog, unsigned number)
     }
     return found;
 }
+
+static inline void sync_it(struct catalog *catalog, bool deep)
+{
+    struct err err;
+
+    if (catalog_sync(catalog, deep, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+static inline size_t count_snapshots(struct catalog *catalog, const char *host)
+{
+    CLEANUP(snapshot_rows_clear) struct snapshot_rows rows = {0};
+    struct err err;
+
+    assert_int_equal(catalog_snapshots(catalog, host, &rows, &err), 0);
+    return rows.count;
+}
+
+/* A run by another machine: nothing of it goes through our catalog. */
+static inline void foreign_run(const struct tempcatalog *made, unsigned number, bool with_index,
+                               struct writer_result *out_data)
+{
+    CLEANUP(repo_freep) struct repo *repo = temprepo_open_again(&made->temp);
+    CLEANUP(run_clear) struct run run;
+
+    write_run(repo, number, with_index, &run);
+    if (out_data)
+        *out_data = run.data;
+}
+
+static inline void remove_object(const struct tempcatalog *made, const char *name)
+{
+    struct err err;
+
+    assert_int_equal(store_remove(made->temp.repo->store, name, &err), 0);
+}

@@ -109,3 +109,23 @@ static inline void temprepo_replace(const struct temprepo *temp, const char *nam
     assert_int_equal(ftruncate(fd, (off_t)size), 0);
     close(fd);
 }
+
+static inline int temprepo_count_one(void *context, const char *name, uint64_t size,
+                                     struct err *err)
+{
+    (void)name;
+    (void)size;
+    (void)err;
+    ++*(unsigned *)context;
+    return 0;
+}
+
+/* How many objects there are whose names begin like that. */
+static inline unsigned temprepo_count(const struct temprepo *temp, const char *prefix)
+{
+    unsigned count = 0;
+    struct err err;
+
+    assert_int_equal(store_list(temp->repo->store, prefix, temprepo_count_one, &count, &err), 0);
+    return count;
+}
