@@ -5,12 +5,9 @@ import subprocess
 
 import pytest
 
-from pgserver import bindir, dumps
-from test_database import cat, fill, keeper, make_server, server  # noqa: F401 (fixtures)
+from postgres import LOGICAL, cat, fill, keeper, make_server, server  # noqa: F401 (fixtures)
 
-pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),
-              pytest.mark.skipif(not dumps(), reason="pg_dump is older than the server"),
-              pytest.mark.xdist_group("postgres")]
+pytestmark = LOGICAL
 
 ODD = r"""
 CREATE TABLE odd (id int PRIMARY KEY, a text, "b,""c" text);

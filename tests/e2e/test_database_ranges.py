@@ -6,12 +6,10 @@ import threading
 import pytest
 
 from conftest import wait_for
-from pgserver import bindir, dumps, major
-from test_database import cat, copying, keeper, make_server, rows, server  # noqa: F401 (fixtures)
+from pgserver import bindir, major
+from postgres import LOGICAL, cat, copying, keeper, make_server, rows, server  # noqa: F401 (fixtures)
 
-pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),
-              pytest.mark.skipif(not dumps(), reason="pg_dump is older than the server"),
-              pytest.mark.xdist_group("postgres")]
+pytestmark = LOGICAL
 
 RANGE = 4096  # blocks; a table is large from 64 MiB on
 

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import NOBODY, wait_for
 from pgserver import Server, bindir, dumps, major
-from test_database import settings
+from postgres import settings
 from test_physical import add_tablespace, damage, some_rows, take, verify_backup
 
 pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),

@@ -9,7 +9,7 @@ import pytest
 from conftest import NOBODY, wait_for
 import pgmanifest
 from pgserver import Server, bindir, major
-from test_database import make_server, settings  # noqa: F401
+from postgres import make_server, settings  # noqa: F401
 
 pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),
               pytest.mark.xdist_group("postgres")]

@@ -14,7 +14,7 @@ from chaosproxy import ChaosProxy
 from conftest import below, same, same_on_mount, wait_for
 from glacier import Glacier
 from pgserver import bindir
-from test_database import make_server, settings  # noqa: F401
+from postgres import make_server, settings  # noqa: F401
 from test_s3_lock import Locked, hide_all, locking  # noqa: F401
 
 pytestmark = pytest.mark.xdist_group("s3, the slow ones")
