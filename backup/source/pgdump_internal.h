@@ -52,11 +52,10 @@ struct copying {
     unsigned helpers;
     _Atomic bool stopped; /* for one of the reasons below: nobody goes on */
     int failed;           /* the sink's, or an interrupt: `err` */
-    bool given_up;
-    bool source_failed; /* `why` is the server's */
-    bool elsewhere;     /* … perhaps only as it is not what its name stands for by now */
-    bool lost;          /* … with the connection */
-    struct err err, why;
+    bool elsewhere;       /* `why` is perhaps only that it is not what its name stands for by now */
+    bool lost;            /* … or that the connection was lost */
+    struct err err;       /* of `failed` */
+    struct err why;       /* the server's */
 };
 
 struct dump {

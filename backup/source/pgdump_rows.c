@@ -7,7 +7,8 @@
 #include "backup/source/pgcsv.h"
 #include "backup/source/pgdump_internal.h"
 
-enum { GIVEN_UP = 1 };
+/* How much of a range is read while one before it is not over: its chunks wait in memory. */
+enum { GIVEN_UP = 1, AHEAD_MAX = 256 * 1024 * 1024 };
 
 /* Rows on their way from one connection into the streams that they belong into. */
 struct range {
@@ -17,6 +18,7 @@ struct range {
     struct sink_file *file, *csv_file;
     struct pgcsv csv;
     uint64_t rows, bytes;
+    bool in_front; /* all ranges before it are over */
     bool elsewhere;
     struct err why; /* the server's */
 };
@@ -71,6 +73,21 @@ static void drain(struct range *range, struct pg_flow *flow)
     (void)pg_copy_finish(range->conn, &range->rows, &ignored);
 }
 
+/* A range of few blocks may have any number of bytes: most of them lie elsewhere (TOAST).  Whoever
+ * has the first range that is not over never waits, and tells all when it ends. */
+static void wait_turn(struct range *range)
+{
+    struct copying *copying = range->copying;
+
+    if (range->bytes < AHEAD_MAX || range->in_front)
+        return;
+    pthread_mutex_lock(&copying->database->lock);
+    while (!copying->stopped && copying->first < range->number)
+        pthread_cond_wait(&copying->database->changed, &copying->database->lock);
+    pthread_mutex_unlock(&copying->database->lock);
+    range->in_front = true;
+}
+
 /* The rows until the end; a negative result is the sink's, or an interrupt; GIVEN_UP: they are not
  * wanted any more. */
 static int push_rows(struct range *range, struct err *err)
@@ -88,6 +105,8 @@ static int push_rows(struct range *range, struct err *err)
             r = pgcsv_row(&range->csv, row, size, err);
         pg_copy_free(row);
         range->bytes += size;
+        if (r == 0)
+            wait_turn(range);
         if (r == 0 && progress_cancelled(dump->sink->progress))
             r = err_set(err, ERR_CANCELLED, "interrupted");
         if (r == 0 && (copying->database->again || copying->stopped))
@@ -134,7 +153,8 @@ static int copy_range(struct range *range, int *out_source, struct err *err)
     if (r < 0)
         return r;
     int source = pg_copy_begin(range->conn, text_of(&sql), &range->why);
-    range->elsewhere = source < 0; /* what has the name now may lack one of the columns */
+    /* What has the name now may lack one of the columns; a right is missing under any name. */
+    range->elsewhere = source < 0 && source != -ERR_DENIED;
     if (source == 0)
         r = push_rows(range, err);
     if (r == 0 && source == 0)

@@ -187,12 +187,24 @@ static int put_in_place(struct pg_conn *home, const struct load *load, const cha
     return r;
 }
 
+/* The server may have been started anew meanwhile, and its connections lost with it. */
+static void take_away(const struct load *load, struct pg_conn *home, const char *target)
+{
+    CLEANUP(pg_closep) struct pg_conn *again = NULL;
+    struct err ignored;
+
+    if (run_named(home, "DROP DATABASE ", load->name, "", NULL, &ignored) == 0 ||
+        (connect_home(load->options, target, &again, &ignored) == 0 &&
+         run_named(again, "DROP DATABASE ", load->name, "", NULL, &ignored) == 0))
+        return;
+    note(load->options, "what was begun is still there: drop the database %s", load->name);
+}
+
 /* Under a name of its own first; what was begun and not finished is taken away again. */
 static int load_beside(struct load *load, const char *target, bool replaces, struct err *err)
 {
     CLEANUP(pg_closep) struct pg_conn *home = NULL;
     char name[NAME_MAX_SIZE + 1];
-    struct err ignored;
 
     make_name(target, "_loading_", load->options->stamp, name);
     load->name = name;
@@ -205,7 +217,7 @@ static int load_beside(struct load *load, const char *target, bool replaces, str
     if (r == 0 && (r = put_in_place(home, load, target, replaces, err)) < 0)
         note(load->options, "what was loaded is taken away again: %s", name);
     if (r < 0)
-        (void)run_named(home, "DROP DATABASE ", name, "", NULL, &ignored);
+        take_away(load, home, target);
     return r;
 }
 
@@ -245,6 +257,9 @@ int pgload_database(const struct pgload_options *options, const struct pgload_da
     } else {
         r = load_beside(&load, target, there == FILLED, err);
     }
+    if (r < 0 && there == EMPTY)
+        return err_context(
+            err, "database %.80s (it was empty, and may be half loaded now: drop it)", target);
     if (r < 0)
         return err_context(err, "database %.80s", target);
     note(options, "the database %s is loaded", target);

@@ -203,9 +203,10 @@ static void *work(void *argument)
     if (r == 0)
         return NULL;
     pthread_mutex_lock(&rows->lock);
-    if (rows->failed == 0)
+    if (rows->failed == 0) {
         rows->err = err;
-    rows->failed = r;
+        rows->failed = r;
+    }
     pthread_mutex_unlock(&rows->lock);
     for (size_t i = 0; i < rows->shared_count; i++)
         pgload_slices_stop(&rows->shared[i]);

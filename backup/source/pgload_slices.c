@@ -53,7 +53,7 @@ static void find_rows(struct slice *slice, const uint8_t *piece, size_t count, s
         const uint8_t *end = memchr(piece, '\n', count);
         from = end ? (size_t)(end - piece) + 1 : count;
         slice->within = end != NULL;
-        slice->over = slice->at + from >= slice->end && end;
+        slice->over = slice->at + from >= slice->end; /* no row begins in it */
     }
     if (!slice->within || slice->over)
         return;

@@ -117,6 +117,15 @@ def test_of_a_large_table_what_changed_is_stored(keeper, shop):  # noqa: F811
     assert keeper.stored() - second < first / 8
 
 
+def test_a_range_of_large_values_waits_for_those_before_it(keeper, shop):  # noqa: F811
+    """Its 300 MB are more than may be read ahead."""
+    large(shop)
+    shop.sql("ALTER TABLE big ADD y text", "shop")
+    shop.sql("UPDATE big SET y = repeat('value ', 500000) WHERE i > 30000 AND i % 100 = 0", "shop")
+    keeper.backup(type="database")
+    assert cat(keeper, "database/shop/public/big.copy") == one_copy(shop)
+
+
 @pytest.mark.skipif(major() < 14 if bindir() else True, reason="the server reads no ranges of blocks")
 def test_a_connection_that_is_lost_leaves_no_hole(keeper, shop):  # noqa: F811
     large(shop)
@@ -171,13 +180,17 @@ def test_a_large_table_is_loaded_by_several_connections(keeper, shop):  # noqa: 
     assert re.search(r"COPY \"?public\"?\.\"?small\"? .*FREEZE", log)
 
 
-def test_a_connection_that_is_lost_takes_the_load_along(keeper, shop):  # noqa: F811
+@pytest.mark.parametrize("is_there", [False, True], ids=["its own", "one that was empty"])
+def test_a_connection_that_is_lost_takes_the_load_along(keeper, shop, is_there):  # noqa: F811
     large_rows(shop)
     keeper.backup(type="database")
+    if is_there:
+        shop.sql("CREATE DATABASE again")
     loading = "FROM pg_stat_activity WHERE query LIKE 'COPY%FROM STDIN'"
     process = keeper.start("restore", "latest", "database/shop", "--into", "again")
     wait_for(lambda: int(shop.sql(f"SELECT count(*) {loading}")) > 1, "several connections")
     assert shop.sql(f"SELECT pg_terminate_backend(pid) {loading} LIMIT 1") == "t"
     _, err = process.communicate(timeout=180)
     assert process.returncode == 1 and b"big" in err, err
-    assert shop.sql("SELECT datname FROM pg_database WHERE datname LIKE 'again%'") == ""
+    assert shop.sql("SELECT datname FROM pg_database WHERE datname LIKE 'again%'") == ("again" if is_there else "")
+    assert (b"half loaded" in err) == is_there
