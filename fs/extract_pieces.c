@@ -153,15 +153,29 @@ static void write_rest(const struct stretch *stretch)
             write_whole(stretch->x, &stretch->pieces[i]);
 }
 
+/* Before it is read by itself, block by block. */
+static void fetch_rest(const struct stretch *stretch, uint64_t end)
+{
+    struct place at = stretch->pieces[stretch->first].place;
+
+    if (stretch->reached > at.raw)
+        at.raw = (uint32_t)(stretch->reached < end ? stretch->reached : end);
+    if (at.raw < end && !extract_stopped(stretch->x))
+        (void)blocks_prefetch(stretch->x->blocks, at, (size_t)(end - at.raw));
+}
+
 static void write_stretch(struct stretch *stretch, struct passage *passage, uint64_t end,
                           const struct task *task)
 {
     struct place start = stretch->pieces[stretch->first].place;
+    int r = -ERR_NOT_FOUND;
     struct err ignored;
 
     if (passage && !extract_stopped(stretch->x))
-        (void)passage_run(passage, start, (size_t)(end - start.raw), task->from, task->until, take,
-                          stretch, &ignored);
+        r = passage_run(passage, start, (size_t)(end - start.raw), task->from, task->until, take,
+                        stretch, &ignored);
+    if (r == -ERR_NOT_FOUND || r == -ERR_CORRUPT) /* moved, or there is more behind the damage */
+        fetch_rest(stretch, end);
     write_rest(stretch);
 }
 

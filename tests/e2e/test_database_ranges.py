@@ -20,10 +20,12 @@ def shop(server):  # noqa: F811
     return server
 
 
-def large(server, count=40_000):  # noqa: F811
+NOISE = " || ".join(["md5(random()::text)"] * 7)  # of which half is left when it is compressed
+
+
+def large(server, count=40_000, value="repeat(md5(i::text), 7)"):  # noqa: F811
     """Four ranges of blocks, with some 10 MB of rows in them."""
-    server.sql(f"CREATE TABLE big WITH (fillfactor = 10) AS SELECT i, repeat(md5(i::text), 7) AS x FROM generate_series(1, {count}) i",
-               "shop")
+    server.sql(f"CREATE TABLE big WITH (fillfactor = 10) AS SELECT i, {value} AS x FROM generate_series(1, {count}) i", "shop")
     assert 3 * RANGE < int(server.sql("SELECT pg_relation_size('big') / 8192", "shop")) < 4 * RANGE
 
 
@@ -82,7 +84,7 @@ def write(server, over):  # noqa: F811
 
 
 def test_a_large_table_that_grows_meanwhile_is_of_one_moment(keeper, shop):  # noqa: F811
-    large(shop)
+    large(shop, value=NOISE)
     want = one_copy(shop)
     over = threading.Event()
     writer = threading.Thread(target=write, args=(shop, over))
@@ -129,9 +131,12 @@ def test_a_range_of_large_values_waits_for_those_before_it(keeper, shop):  # noq
 @pytest.mark.skipif(major() < 14 if bindir() else True, reason="the server reads no ranges of blocks")
 def test_a_connection_that_is_lost_leaves_no_hole(keeper, shop):  # noqa: F811
     large(shop)
+    # 20 MB that cannot be compressed further, over all ranges: who reads has to wait for who stores.
+    shop.sql("ALTER TABLE big ADD y text; UPDATE big SET y = (SELECT string_agg(md5(random()::text || g || i), '') FROM generate_series(1, 3200) g)"
+             " WHERE i % 100 = 0", "shop")
     for i in range(3):
         shop.sql(f"CREATE TABLE t{i} AS SELECT {i} AS i", "shop")
-    process = keeper.start("backup", "--type", "database", "--bwlimit", "1M")
+    process = keeper.start("backup", "--type", "database", "--bwlimit", "4M")
     several = "FROM pg_stat_activity WHERE query LIKE 'COPY (SELECT%ctid%' AND pid <> pg_backend_pid()"
     wait_for(lambda: int(shop.sql(f"SELECT count(*) {several}")) > 1, "several connections")
     shop.sql(f"SELECT pg_terminate_backend(pid) {several} ORDER BY backend_start DESC LIMIT 1")
