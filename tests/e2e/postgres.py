@@ -50,7 +50,8 @@ def keeper(yester, server):
 
 def fill(server, database="shop"):
     server.sql(f'CREATE DATABASE "{database}"')
-    server.run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", AWKWARD)
+    with open(AWKWARD) as schema:  # opened here: the user of the server may not see where the project lies
+        server.run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-", stdin=schema)
 
 
 def cat(yester, path, snapshot="latest"):

@@ -20,13 +20,17 @@ def shop(server):  # noqa: F811
     return server
 
 
-NOISE = " || ".join(["md5(random()::text)"] * 7)  # of which half is left when it is compressed
-
-
-def large(server, count=40_000, value="repeat(md5(i::text), 7)"):  # noqa: F811
+def large(server, count=40_000):  # noqa: F811
     """Four ranges of blocks, with some 10 MB of rows in them."""
-    server.sql(f"CREATE TABLE big WITH (fillfactor = 10) AS SELECT i, {value} AS x FROM generate_series(1, {count}) i", "shop")
+    server.sql(f"CREATE TABLE big WITH (fillfactor = 10) AS SELECT i, repeat(md5(i::text), 7) AS x FROM generate_series(1, {count}) i",
+               "shop")
     assert 3 * RANGE < int(server.sql("SELECT pg_relation_size('big') / 8192", "shop")) < 4 * RANGE
+
+
+def with_noise(server):  # noqa: F811
+    """20 MB of what is stored are with the rows: who reads has to wait for who stores."""
+    server.sql("ALTER TABLE big ADD y text; UPDATE big SET y = (SELECT string_agg(md5(random()::text || g || i), '')"
+               " FROM generate_series(1, 3200) g) WHERE i % 100 = 0", "shop")
 
 
 def one_copy(server, what="big"):  # noqa: F811
@@ -84,11 +88,12 @@ def write(server, over):  # noqa: F811
 
 
 def test_a_large_table_that_grows_meanwhile_is_of_one_moment(keeper, shop):  # noqa: F811
-    large(shop, value=NOISE)
+    large(shop)
+    with_noise(shop)
     want = one_copy(shop)
     over = threading.Event()
     writer = threading.Thread(target=write, args=(shop, over))
-    process = keeper.start("backup", "--type", "database", "--bwlimit", "1M")
+    process = keeper.start("backup", "--type", "database", "--bwlimit", "4M")
     wait_for(lambda: copying(shop), "the first COPY")
     writer.start()
     try:
@@ -131,9 +136,7 @@ def test_a_range_of_large_values_waits_for_those_before_it(keeper, shop):  # noq
 @pytest.mark.skipif(major() < 14 if bindir() else True, reason="the server reads no ranges of blocks")
 def test_a_connection_that_is_lost_leaves_no_hole(keeper, shop):  # noqa: F811
     large(shop)
-    # 20 MB that cannot be compressed further, over all ranges: who reads has to wait for who stores.
-    shop.sql("ALTER TABLE big ADD y text; UPDATE big SET y = (SELECT string_agg(md5(random()::text || g || i), '') FROM generate_series(1, 3200) g)"
-             " WHERE i % 100 = 0", "shop")
+    with_noise(shop)
     for i in range(3):
         shop.sql(f"CREATE TABLE t{i} AS SELECT {i} AS i", "shop")
     process = keeper.start("backup", "--type", "database", "--bwlimit", "4M")

@@ -181,15 +181,15 @@ def test_status_and_a_prune_list_at_once(s3_yester, proxy, tree):
     assert not rounds.alone and not rounds.left
 
 
-def test_a_large_file_is_restored_by_few_large_requests_and_each_byte_comes_once(s3_yester, proxy, work):
+def test_a_large_file_is_restored_by_few_large_requests(s3_yester, proxy, work):
     source = work / "source"
     source.mkdir()
     (source / "noise").write_bytes(os.urandom(48 << 20))
     s3_yester.backup(source)
     with Rounds(proxy, []) as rounds:
         same(source, s3_yester.restored(source))
-    # 8 MiB each, the archive's end, and what is at the edge of two workers' parts.
-    assert rounds.seen["GET data"] <= 48 // 8 + 4, rounds.seen
+    # 8 MiB each, the archive's end, and what is at the edges of the workers' parts: with pieces of 2 MiB it would be 24.
+    assert rounds.seen["GET data"] <= 48 // 8 + 8, rounds.seen
 
 
 def test_small_files_are_restored_by_few_large_requests(s3_yester, proxy, work):
