@@ -50,6 +50,7 @@ int database_make(const struct config *config, struct database *out, struct err 
     out->server.user = config_text(config, SET_DATABASE_USER);
     out->jobs = (unsigned)config_number(config, SET_DATABASE_JOBS);
     out->csv = config_number(config, SET_DATABASE_CSV) != 0;
+    out->ranges = config_number(config, SET_DATABASE_RANGES) != 0;
     for (size_t i = 0; r == 0 && i < names->count; i++)
         r = add_names(&out->names, names->at[i], err);
     return r;
@@ -65,6 +66,7 @@ int database_produce(void *context, struct gather *gather, struct err *err)
         .database_count = database->names.count,
         .jobs = database->jobs,
         .csv = database->csv,
+        .ranges = database->ranges,
         .sink = &sink,
     };
 

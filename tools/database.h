@@ -27,7 +27,8 @@ struct database {
     struct pg_server server;
     struct strings names; /* none: all */
     unsigned jobs;
-    bool csv; /* tables also as CSV */
+    bool csv;    /* tables also as CSV */
+    bool ranges; /* large tables by several connections */
 };
 
 /* Whether the settings name a server, or databases. */

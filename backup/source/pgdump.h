@@ -36,6 +36,7 @@ struct pgdump_options {
     size_t database_count;
     unsigned jobs; /* tables at a time, 1 … PGDUMP_JOBS_MAX */
     bool csv;      /* each table also as CSV: a second copy, compressed by itself */
+    bool ranges;   /* large tables by several connections, range by range */
     const struct sink *sink;
 };
 

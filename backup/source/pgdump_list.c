@@ -13,7 +13,7 @@ enum { LOCK_TABLES = 100 };
  * Plain tables and leaves of partitioned ones; of an extension only its configuration tables, as
  * far as the extension says that rows are the user's.  Rows come in the order of the primary key
  * where that is cheap: for small tables (docs/decisions/row-order.md).  Large ones are read in
- * ranges of blocks, where the server can read such a range (docs/decisions/ranges.md).
+ * ranges of blocks where that is wanted and the server can (docs/decisions/ranges.md).
  */
 static const char tables_sql[] =
     "WITH config AS ("
@@ -127,7 +127,7 @@ static int take_row(struct dump_database *database, const struct pg_result *rows
         if (i != COLUMN_EXTENSION && !(*texts[i] = strdup(pg_text(rows, row, i))))
             return err_set(err, ERR_NOMEM, "no memory for a table");
     table->extension = pg_is_true(rows, row, COLUMN_EXTENSION);
-    if (table->columns[0] && !table->order[0])
+    if (database->dump->options->ranges && table->columns[0] && !table->order[0])
         table->ranges = strtoull(pg_text(rows, row, COLUMN_RANGES), NULL, 10);
     return make_path(database, table, err);
 }

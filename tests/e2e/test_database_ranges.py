@@ -15,7 +15,10 @@ RANGE = 4096  # blocks; a table is large from 64 MiB on
 
 
 @pytest.fixture
-def shop(server):  # noqa: F811
+def shop(keeper, server):  # noqa: F811
+    config = keeper.work / "yester.conf"
+    config.write_text("[database]\nranges = yes\n")
+    keeper.env["YESTER_CONFIG"] = str(config)
     server.sql("CREATE DATABASE shop")
     return server
 
@@ -45,8 +48,7 @@ def listed(keeper, name="latest"):  # noqa: F811
 
 def test_a_large_table_is_what_one_copy_gives_whatever_is_missing_in_it(keeper, shop):  # noqa: F811
     config = keeper.work / "yester.conf"
-    config.write_text("[database]\ncsv = yes\n")
-    keeper.env["YESTER_CONFIG"] = str(config)
+    config.write_text("[database]\nranges = yes\ncsv = yes\n")
     shop.configure(log_statement="all", log_line_prefix="'<%p> '")
     shop.stop()
     shop.start()
