@@ -242,6 +242,8 @@ static void find_shared(struct rows *rows, size_t jobs, const struct pg_server *
 
     for (size_t i = 0; i < database->table_count; i++)
         all += database->tables[i].bytes;
+    if (!rows->load->options->ranges)
+        return;
     for (size_t i = 0; jobs > 1 && rows->shared && i < database->table_count; i++) {
         const struct pgload_table *table = &database->tables[i];
         if (table->extension || table->bytes < SHARED_MIN || table->bytes < all / jobs)
