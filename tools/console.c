@@ -49,7 +49,7 @@ void console_say(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    print("yester: ", format, args);
+    print(CONSOLE_SAYS, format, args);
     va_end(args);
 }
 

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define CONSOLE_SAYS "yester: " /* begins each line of console_say() */
+
 /* "yester: …" with a newline; control characters come out as \ooo. */
 __attribute__((format(printf, 1, 2))) void console_say(const char *format, ...);
 

@@ -14,11 +14,11 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/io.h"
+#include "tools/console.h"
 #include "tools/datadir_internal.h"
 
 /* No timeline comes before the first, so nobody has a history of it. */
 #define NOT_THERE "00000001.history"
-#define SAYS "yester: "
 
 enum { NOT_THERE_STATUS = 1, SAID_MAX = 4096, USER_SIZE = 64, TRIED_MAX = 128 * 1024 };
 
@@ -94,8 +94,8 @@ static const char *find_reason(char *said)
 
     for (char *line = said, *end; *line; line = end) {
         end = line + strcspn(line, "\n");
-        if (strncmp(line, SAYS, strlen(SAYS)) == 0)
-            reason = line + strlen(SAYS);
+        if (strncmp(line, CONSOLE_SAYS, strlen(CONSOLE_SAYS)) == 0)
+            reason = line + strlen(CONSOLE_SAYS);
         if (*end)
             *end++ = 0;
     }
@@ -122,9 +122,9 @@ int datadir_server(struct datadir *run, struct err *err)
     char said[SAID_MAX];
     int status = 0;
 
-    find_user(run, &user);
-    if (geteuid() != 0 || user.uid == 0)
+    if (geteuid() != 0 || pgdata_facts(run->data)->uid == 0)
         return 0; /* it is who restores */
+    find_user(run, &user);
     int r = compose(run, &command, err);
     if (r == 0)
         r = try_command(&user, text_of(&command), said, &status, err);

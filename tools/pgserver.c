@@ -21,10 +21,10 @@
 #include "backup/base/progress.h"
 #include "backup/source/pg.h"
 #include "backup/source/pgchild.h"
+#include "tools/console.h"
 #include "tools/pgserver_internal.h"
 
 #define TRUST "local all all trust\n"
-#define FETCH_SAYS "yester: "
 #define FETCH_FAILED "could not restore file "
 
 enum { SETTINGS_MAX = 40, LOG_MAX = 64 * 1024 * 1024, WAIT_NS = 100 * 1000 * 1000 };
@@ -203,10 +203,10 @@ static const char *find_fetch(const char *log, const char *end)
 {
     const char *said = NULL;
 
-    for (const char *at = log; (at = strstr(at, FETCH_SAYS)) != NULL && at < end;
-         at += strlen(FETCH_SAYS))
+    for (const char *at = log; (at = strstr(at, CONSOLE_SAYS)) != NULL && at < end;
+         at += strlen(CONSOLE_SAYS))
         if (at == log || at[-1] == '\n')
-            said = at + strlen(FETCH_SAYS);
+            said = at + strlen(CONSOLE_SAYS);
     return said;
 }
 

@@ -242,8 +242,6 @@ static void find_shared(struct rows *rows, size_t jobs, const struct pg_server *
 
     for (size_t i = 0; i < database->table_count; i++)
         all += database->tables[i].bytes;
-    if (!rows->load->options->ranges)
-        return;
     for (size_t i = 0; jobs > 1 && rows->shared && i < database->table_count; i++) {
         const struct pgload_table *table = &database->tables[i];
         if (table->extension || table->bytes < SHARED_MIN || table->bytes < all / jobs)
@@ -264,9 +262,11 @@ int pgload_all_rows(const struct load *load, struct err *err)
     size_t jobs = load->options->jobs, tables = load->database->table_count;
 
     jobs = jobs < PGLOAD_JOBS_MAX ? jobs : PGLOAD_JOBS_MAX;
-    rows.shared = calloc(tables + 1, sizeof(*rows.shared));
     pthread_mutex_init(&rows.lock, NULL);
-    find_shared(&rows, jobs, &load->options->server);
+    if (load->options->ranges) {
+        rows.shared = calloc(tables + 1, sizeof(*rows.shared));
+        find_shared(&rows, jobs, &load->options->server);
+    }
     run_workers(&rows, jobs < tables || rows.shared_count > 0 ? jobs : tables);
     pthread_mutex_destroy(&rows.lock);
     if (rows.failed < 0)
