@@ -9,12 +9,14 @@
 #include "backup/base/err.h"
 #include "tests/harness/cmocka.h"
 #include "tests/harness/temprepo.h"
+#include "tests/harness/writeblocks.h"
 
 enum { BLOCKS = 60, BLOCK_SIZE = 20011, RAW_SIZE = BLOCKS * BLOCK_SIZE };
 
 /* Every other block can be compressed. */
-static uint8_t byte_at(size_t raw)
+static uint8_t byte_at(uint32_t archive, size_t raw)
 {
+    (void)archive;
     uint64_t mixed = (raw + 1) * UINT64_C(0x9E3779B97F4A7C15);
 
     if (raw / BLOCK_SIZE % 2 == 0)
@@ -25,22 +27,7 @@ static uint8_t byte_at(size_t raw)
 
 static uint32_t write_archive(struct repo *repo, enum archive_kind kind)
 {
-    CLEANUP(codec_freep) struct codec *codec = codec_new(1);
-    uint8_t raw[BLOCK_SIZE];
-    struct writer *writer;
-    struct writer_result result;
-    uint32_t at, stored;
-    struct err err;
-
-    assert_int_equal(writer_new(repo, kind, &writer, &err), 0);
-    for (size_t block = 0; block < BLOCKS; block++) {
-        for (size_t i = 0; i < BLOCK_SIZE; i++)
-            raw[i] = byte_at(block * BLOCK_SIZE + i);
-        assert_int_equal(writer_append(writer, codec, raw, BLOCK_SIZE, NULL, 0, &at, &stored, &err),
-                         0);
-    }
-    assert_int_equal(writer_commit(writer, NULL, NULL, &result, &err), 0);
-    return result.archive;
+    return writeblocks(repo, kind, BLOCKS, BLOCK_SIZE, byte_at);
 }
 
 struct fixture {
@@ -84,7 +71,7 @@ static int take(void *context, uint32_t raw, const uint8_t *data, size_t size, s
         f->from = f->end = raw;
     assert_int_equal(raw, f->end); /* in order, nothing twice */
     for (size_t i = 0; i < size; i++)
-        if (data[i] != byte_at(raw + i))
+        if (data[i] != byte_at(0, raw + i))
             fail_msg("byte %zu", raw + i);
     f->end += size;
     return ++f->calls == f->stop_at ? err_set(err, ERR_CANCELLED, "enough") : 0;
