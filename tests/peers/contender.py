@@ -1,7 +1,7 @@
 """contender - one backup program: its script's functions, measured, and its mounts."""
 import os, shutil, subprocess, time
 from common import D, HERE, WORK, MNT, TMP, PGENV, opt, tail, tree_bytes
-from meter import Cg, Meter, command
+from meter import Cg, Meter, Started, command
 
 
 class Contender:
@@ -25,7 +25,7 @@ class Contender:
 
     def argv(self, fn, *args):
         u = ['runuser', '-u', self.user, '--'] if self.user else []
-        return u + ['bash', '-c', '. "$CONTENDERS/.lib"; . "$CONTENDERS/%s.sh"; %s' % (self.name, fn + ' "$@"' if args or ' ' not in fn else fn), 'x'] + list(args)
+        return u + ['bash', '-c', '. "$CONTENDERS/.lib"; . "$CONTENDERS/%s.sh"; go; %s' % (self.name, fn + ' "$@"' if args or ' ' not in fn else fn), 'x'] + list(args)
 
     def text(self, fn, *args):
         return subprocess.run(self.argv(fn, *args), env=self.env, stdout=subprocess.PIPE, cwd='/', text=True).stdout
@@ -73,9 +73,9 @@ class Contender:
         os.makedirs(mnt, exist_ok=True)
         root = self.text('do_root', tag, mnt).strip()
         log = open(self.log, 'ab')
+        started = Started(self.argv('do_mount', tag, mnt), self.dcg, self.env, cwd='/', stdout=log, stderr=log)
         with Meter(self.dcg) as m:
-            p = subprocess.Popen(self.argv('do_mount', tag, mnt), preexec_fn=self.dcg.join, env=self.env, cwd='/',
-                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            p = started.go()
             end = time.perf_counter() + opt.mcap
             while True:
                 try:

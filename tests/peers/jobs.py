@@ -1,7 +1,7 @@
 """jobs - what every contender does on files: backups, restores, and all that is read through a mount."""
 import json, os, shutil, subprocess, time
 from common import DATA, HERE, LIVE, TMP, WORK, compare, drop, opt, quiet, row, tail, want, wants_any
-from meter import command
+from meter import command, plain
 from schedule import runs
 
 GREP = 'uint64_t'
@@ -145,7 +145,7 @@ def diff_of(a, b): return ['diff', '-rq', '--no-dereference', a + '/include', b 
 
 def read_job(c, name, argv, rep, sink, good, unit):
     quiet()
-    m = command(argv, c.jobcg, [c.dcg], cap=opt.mcap, sink=sink, cwd='/', log=c.log)
+    m = command(plain(argv), c.jobcg, [c.dcg], cap=opt.mcap, sink=sink, cwd='/', log=c.log)
     got = m.bytes if sink == 'bytes' else m.lines
     v = 'ok' if m.rc in (0, 1) and abs(got - good) <= good * (0.02 if sink == 'bytes' else 0) else \
         ('CAP, %.0f %% done' % (100 * got / good) if m.rc == 'cap' else 'DIFFERS %d of %d rc=%s' % (got, good, m.rc))
@@ -191,7 +191,7 @@ def diffs(c):
 
 def tar_bytes(c):
     if 'tar' not in EXPECT:
-        EXPECT['tar'] = command(tar_of(live('tree', 'tree2')), c.jobcg, sink='bytes').bytes
+        EXPECT['tar'] = command(plain(tar_of(live('tree', 'tree2'))), c.jobcg, sink='bytes').bytes
     return EXPECT['tar']
 
 
@@ -209,7 +209,7 @@ def copied(c, job, name):
     def once(rep):
         root, out = mounted(c, 't1', rep).root, TMP + '/copied'
         try:
-            m = command(['cp', root + '/' + name, out], c.jobcg, [c.dcg], cap=opt.mcap, log=c.log)
+            m = command(plain(['cp', root + '/' + name, out]), c.jobcg, [c.dcg], cap=opt.mcap, log=c.log)
             ok = m.rc == 0 and subprocess.run(['cmp', '-s', DATA + '/big/' + name, out]).returncode == 0
             n = os.path.getsize(out) if os.path.exists(out) else 0
             row(c.name, 'big', job, rep, m, value=n / 2**20 / m.wall, unit='MiB/s',
@@ -231,10 +231,10 @@ def fio(c, bs, jobs):
         root = mounted(c, 't1', rep).root
         try:
             if os.path.exists(out): os.unlink(out)
-            m = command(['fio', '--name=r', '--filename=' + root.replace(':', '\\:') + '/lib.bin', '--readonly', '--rw=randread', '--bs=%dk' % bs,
+            m = command(plain(['fio', '--name=r', '--filename=' + root.replace(':', '\\:') + '/lib.bin', '--readonly', '--rw=randread', '--bs=%dk' % bs,
                          '--ioengine=psync', '--numjobs=%d' % jobs, '--group_reporting', '--runtime=%d' % opt.fio, '--thread',
                          '--size=%d' % size, '--io_size=%d' % (total // jobs), '--invalidate=0', '--fadvise_hint=0', '--randseed=%d' % (41 + rep),
-                         '--output-format=json', '--output=' + out], c.jobcg, [c.dcg], cap=60, log=c.log)
+                         '--output-format=json', '--output=' + out]), c.jobcg, [c.dcg], cap=60, log=c.log)
             if m.rc == 'cap':
                 row(c.name, 'big', name, rep, m, value=0.0, unit='IOPS', verified='CAP no answer in 60 s')
                 return m

@@ -3,7 +3,7 @@ import os, re, shutil, signal, socket, subprocess, sys
 from common import DATA, HERE, LIVE, TMP, compare, drop, opt, quiet, row
 from contender import Contender
 from jobs import expect, fail, find_in, grep_in, live, state
-from meter import command
+from meter import command, plain
 from schedule import lockstep, runs
 sys.path.insert(0, HERE + '/../harness')
 import s3server
@@ -117,7 +117,7 @@ def on_mount(c, job, tag, argv, good, away=False, sink='lines'):
     def once(rep):
         try:
             root = mounted(c, tag, rep, job, away).root
-            m = c.counted(lambda: command(argv(root, out), c.jobcg, [c.dcg], cap=opt.mcap, sink=sink, cwd='/', log=c.log))
+            m = c.counted(lambda: command(plain(argv(root, out)), c.jobcg, [c.dcg], cap=opt.mcap, sink=sink, cwd='/', log=c.log))
             v = 'CAP' if m.rc == 'cap' else good(m, out, root) if m.rc in (0, 1) else 'DIFFERS rc=%s' % m.rc
             row(c.name, c.data, job, rep, m, verified=v, note=m.traffic)
             m.rc = 0 if m.rc == 1 else m.rc
