@@ -2,7 +2,7 @@
  * chunker — where a region of a file is cut: Gear with normalised chunking (docs/format.md,
  * "Content").
  *
- * One portable form: docs/decisions/chunker.md has the measurements of the others.
+ * Which form of the hash it uses makes no difference to the cuts (backup/archive/gear.h).
  *
  * Ownership: the table belongs to the struct.
  * Threads:   immutable once made.
@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "backup/archive/gear.h"
 
 struct digest_key;
 
@@ -25,6 +27,7 @@ enum {
 
 struct chunker {
     uint64_t table[256];
+    gear_scan *scan;
 };
 
 void chunker_init(struct chunker *chunker, const struct digest_key *gear_key);
