@@ -243,7 +243,6 @@ static int prepare(struct loading *loading, struct err *err)
         .server = loading->database.server,
         .files = {loading, open_file, read_file, close_file},
         .jobs = loading->database.jobs,
-        .ranges = loading->database.ranges,
         .into = request->into,
         .stamp = of_tables(request) ? root->name : loading->stamp,
         .replace = request->replace,

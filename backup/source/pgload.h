@@ -57,7 +57,6 @@ struct pgload_options {
     struct pg_server server;
     struct pgload_files files;
     unsigned jobs;
-    bool ranges;       /* a table that dominates by several connections */
     const char *into;  /* NULL: its own name; of tables: the schema */
     const char *stamp; /* YYYYMMDD_HHMMSS, for names */
     bool replace;      /* a database that is there is renamed, not refused */

@@ -52,12 +52,19 @@ int pgload_send(const struct load *load, struct pg_conn *conn, const struct load
 struct load_shared {
     const struct load *load;
     const struct pgload_table *table;
-    pthread_mutex_t lock; /* guards what follows */
-    uint64_t next;        /* where the slice begins that nobody has taken */
+    pthread_mutex_t lock;   /* guards what follows */
+    pthread_cond_t changed; /* whoever waits to join may look again */
+    uint64_t next;          /* where the slice begins that nobody has taken */
     uint64_t rows;
     bool stopped; /* nobody takes one any more, or keeps what came */
+    size_t busy, wanted;
+    size_t done;      /* slices since `busy` changed */
+    int64_t since_ns; /* when the first of each connection was done */
+    double best_rate; /* MEASURED slices a second */
+    bool decided;     /* as many as are wanted now, to the end */
 };
-/* What nobody has taken, over this connection. */
+/* What nobody has taken, over this connection, once it is of use; returns at once where it is not,
+ * or nothing is left. */
 int pgload_slices(struct load_shared *shared, struct pg_conn *conn, struct err *err);
 void pgload_slices_stop(struct load_shared *shared);
 

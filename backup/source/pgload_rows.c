@@ -17,12 +17,13 @@ enum {
 /* What the workers share. */
 struct rows {
     const struct load *load;
-    struct load_shared *shared; /* tables for all of them together, before any other */
+    struct load_shared *shared; /* tables that several of them may load together */
     size_t shared_count;
     pthread_mutex_t lock; /* guards what follows */
-    size_t next;
-    int failed;
-    struct err err;
+    size_t next, next_shared;
+    size_t connected;
+    int failed, refused; /* refused: a connection; those that are there do without it */
+    struct err err, refusal;
 };
 
 void pgload_source_clear(struct load_source *source)
@@ -178,16 +179,54 @@ static const struct pgload_table *take_table(struct rows *rows)
     return table;
 }
 
+/* One that nobody has begun. */
+static struct load_shared *take_shared(struct rows *rows)
+{
+    pthread_mutex_lock(&rows->lock);
+    bool any = rows->failed == 0 && rows->next_shared < rows->shared_count;
+    struct load_shared *shared = any ? &rows->shared[rows->next_shared++] : NULL;
+    pthread_mutex_unlock(&rows->lock);
+    return shared;
+}
+
+/* Who has no table of his own any more helps with those that are shared. */
 static int work_all(struct rows *rows, struct pg_conn *conn, struct err *err)
 {
     const struct pgload_table *table;
+    struct load_shared *shared;
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < rows->shared_count; i++)
-        r = pgload_slices(&rows->shared[i], conn, err);
+    while (r == 0 && (shared = take_shared(rows)))
+        r = pgload_slices(shared, conn, err);
     while (r == 0 && (table = take_table(rows)))
         r = load_table(rows->load, conn, table, err);
+    for (size_t i = 0; r == 0 && i < rows->shared_count; i++)
+        r = pgload_slices(&rows->shared[i], conn, err);
     return r;
+}
+
+static void note_failure(struct rows *rows, int r, const struct err *err)
+{
+    pthread_mutex_lock(&rows->lock);
+    if (rows->failed == 0) {
+        rows->err = *err;
+        rows->failed = r;
+    }
+    pthread_mutex_unlock(&rows->lock);
+    for (size_t i = 0; i < rows->shared_count; i++)
+        pgload_slices_stop(&rows->shared[i]);
+}
+
+static void note_connection(struct rows *rows, int r, const struct err *err)
+{
+    pthread_mutex_lock(&rows->lock);
+    if (r == 0) {
+        rows->connected++;
+    } else {
+        rows->refused = r;
+        rows->refusal = *err;
+    }
+    pthread_mutex_unlock(&rows->lock);
 }
 
 static void *work(void *argument)
@@ -198,18 +237,9 @@ static void *work(void *argument)
     struct err err;
 
     int r = pg_connect(&load->options->server, load->name, PG_PLAIN, &conn, &err);
-    if (r == 0)
-        r = work_all(rows, conn, &err);
-    if (r == 0)
-        return NULL;
-    pthread_mutex_lock(&rows->lock);
-    if (rows->failed == 0) {
-        rows->err = err;
-        rows->failed = r;
-    }
-    pthread_mutex_unlock(&rows->lock);
-    for (size_t i = 0; i < rows->shared_count; i++)
-        pgload_slices_stop(&rows->shared[i]);
+    note_connection(rows, r, &err);
+    if (r == 0 && (r = work_all(rows, conn, &err)) < 0)
+        note_failure(rows, r, &err);
     return NULL;
 }
 
@@ -247,7 +277,12 @@ static void find_shared(struct rows *rows, size_t jobs, const struct pg_server *
         if (table->extension || table->bytes < SHARED_MIN || table->bytes < all / jobs)
             continue;
         rows->shared[rows->shared_count++] = (struct load_shared){
-            .load = rows->load, .table = table, .lock = PTHREAD_MUTEX_INITIALIZER};
+            .load = rows->load,
+            .table = table,
+            .lock = PTHREAD_MUTEX_INITIALIZER,
+            .changed = PTHREAD_COND_INITIALIZER,
+            .wanted = 1,
+        };
     }
     if (rows->shared_count > 0 &&
         (pg_connect(server, rows->load->name, PG_PLAIN, &conn, &ignored) < 0 ||
@@ -263,12 +298,14 @@ int pgload_all_rows(const struct load *load, struct err *err)
 
     jobs = jobs < PGLOAD_JOBS_MAX ? jobs : PGLOAD_JOBS_MAX;
     pthread_mutex_init(&rows.lock, NULL);
-    if (load->options->ranges) {
-        rows.shared = calloc(tables + 1, sizeof(*rows.shared));
-        find_shared(&rows, jobs, &load->options->server);
-    }
+    rows.shared = calloc(tables + 1, sizeof(*rows.shared));
+    find_shared(&rows, jobs, &load->options->server);
     run_workers(&rows, jobs < tables || rows.shared_count > 0 ? jobs : tables);
     pthread_mutex_destroy(&rows.lock);
+    if (rows.failed == 0 && rows.connected == 0 && rows.refused < 0) {
+        rows.failed = rows.refused;
+        rows.err = rows.refusal;
+    }
     if (rows.failed < 0)
         *err = rows.err;
     for (size_t i = 0; rows.failed == 0 && i < rows.shared_count; i++)

@@ -1,20 +1,90 @@
-/* One table by several connections at the same time: slices of its file, cut where rows end
- * (docs/decisions/ranges.md). */
+/* One table by several connections at the same time: slices of its file, cut where rows end, by as
+ * many connections as make it faster (docs/decisions/ranges.md). */
 #include <string.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/text.h"
 #include "backup/source/pgload_internal.h"
 
-enum { SLICE = 8 * 1024 * 1024, BEHIND = 64 * 1024 };
+enum {
+    SLICE = 8 * 1024 * 1024,
+    BEHIND = 64 * 1024,
+    MEASURED = 8, /* slices by which it is seen how fast it goes */
+};
 
-/* Whether anything is left: *out_from. */
-static bool take_slice(struct load_shared *shared, uint64_t size, uint64_t *out_from)
+/* One connection more has to make it this much faster, or it leaves again. */
+static const double WORTH_IT = 1.08;
+
+/* So many connections have copied MEASURED slices since the first of each. */
+static void decide(struct load_shared *shared, double seconds)
+{
+    double rate = seconds > 0 ? 1 / seconds : 0;
+
+    if (rate > shared->best_rate * WORTH_IT) {
+        shared->best_rate = rate;
+        shared->wanted = shared->busy + 1;
+    } else {
+        shared->wanted = shared->busy - 1;
+        shared->decided = true;
+    }
+    shared->done = 0;
+}
+
+/* The first slice of each connection is not typical, nor is what others do while it comes in. */
+static void note_slice(struct load_shared *shared)
+{
+    int64_t now = clock_monotonic_ns();
+
+    shared->done++;
+    if (shared->done == shared->busy)
+        shared->since_ns = now;
+    else if (shared->done == shared->busy + MEASURED && !shared->decided &&
+             shared->busy == shared->wanted)
+        decide(shared, (double)(now - shared->since_ns) / (double)NS_PER_SECOND);
+    pthread_cond_broadcast(&shared->changed);
+}
+
+static bool is_left(const struct load_shared *shared, uint64_t size)
+{
+    return !shared->stopped && shared->next < size;
+}
+
+static uint64_t take(struct load_shared *shared)
+{
+    uint64_t from = shared->next;
+
+    shared->next += SLICE;
+    return from;
+}
+
+/* Waits until one connection more is of use, and takes a slice; false: no more. */
+static bool join(struct load_shared *shared, uint64_t size, uint64_t *out_from)
 {
     pthread_mutex_lock(&shared->lock);
-    bool any = !shared->stopped && shared->next < size;
-    *out_from = shared->next;
-    shared->next += any ? SLICE : 0;
+    while (is_left(shared, size) && shared->busy >= shared->wanted && !shared->decided)
+        pthread_cond_wait(&shared->changed, &shared->lock);
+    bool mine = is_left(shared, size) && shared->busy < shared->wanted;
+    if (mine) {
+        *out_from = take(shared);
+        shared->busy++;
+        shared->done = 0;
+    }
+    pthread_mutex_unlock(&shared->lock);
+    return mine;
+}
+
+/* After a slice; false: there is none, or others do without this connection. */
+static bool take_next(struct load_shared *shared, uint64_t size, uint64_t *out_from)
+{
+    pthread_mutex_lock(&shared->lock);
+    note_slice(shared);
+    bool any = is_left(shared, size) && shared->busy <= shared->wanted;
+    if (any)
+        *out_from = take(shared);
+    else
+        shared->busy--;
+    pthread_cond_broadcast(&shared->changed);
     pthread_mutex_unlock(&shared->lock);
     return any;
 }
@@ -23,6 +93,7 @@ void pgload_slices_stop(struct load_shared *shared)
 {
     pthread_mutex_lock(&shared->lock);
     shared->stopped = true;
+    pthread_cond_broadcast(&shared->changed);
     pthread_mutex_unlock(&shared->lock);
 }
 
@@ -89,7 +160,7 @@ static int send_slice(const struct load *load, struct pg_conn *conn,
     return r;
 }
 
-/* From the first slice on until there is none. */
+/* From the first slice on until there is none for this connection. */
 static int copy_slices(struct load_shared *shared, struct pg_conn *conn,
                        const struct load_source *source, uint64_t from, uint64_t *out_rows,
                        struct err *err)
@@ -103,7 +174,7 @@ static int copy_slices(struct load_shared *shared, struct pg_conn *conn,
         return r;
     do
         r = send_slice(shared->load, conn, source, from, err);
-    while (r == 0 && take_slice(shared, source->size, &from));
+    while (r == 0 && take_next(shared, source->size, &from));
     if (r == 0 && is_stopped(shared))
         r = err_set(err, ERR_BUSY, "another connection failed");
     return pgload_copy_end(conn, out_rows, r, err);
@@ -115,7 +186,7 @@ int pgload_slices(struct load_shared *shared, struct pg_conn *conn, struct err *
     uint64_t from, rows = 0;
 
     int r = pgload_source_open(shared->load, shared->table, &source, err);
-    if (r == 0 && take_slice(shared, source.size, &from))
+    if (r == 0 && join(shared, source.size, &from))
         r = copy_slices(shared, conn, &source, from, &rows, err);
     if (r < 0)
         return err_context(err, "%.100s", shared->table->name);

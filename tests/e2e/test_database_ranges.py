@@ -204,3 +204,16 @@ def test_a_connection_that_is_lost_takes_the_load_along(keeper, shop, is_there):
     assert process.returncode == 1 and b"big" in err, err
     assert shop.sql("SELECT datname FROM pg_database WHERE datname LIKE 'again%'") == ("again" if is_there else "")
     assert (b"half loaded" in err) == is_there
+
+
+def test_a_load_does_without_connections_that_are_refused(keeper, shop):  # noqa: F811
+    large_rows(shop)
+    shop.sql("CREATE TABLE small AS SELECT 1 AS i", "shop")
+    keeper.backup(type="database")
+    shop.configure(max_connections="4", log_connections="on")
+    shop.stop()
+    shop.start()
+    keeper.run("restore", "latest", "database/shop", "--into", "again")
+    assert content(shop, "again") == content(shop, "shop")
+    assert shop.sql("SELECT * FROM small", "again") == "1"
+    assert "too many clients" in shop.log.read_text()
