@@ -1,10 +1,10 @@
 """common - what all of this shares: where things are, one row of results, quiet, cold caches, comparing trees."""
-import os, stat, subprocess, time
+import os, stat, subprocess, tempfile, time
 from meter import machine, NCPU
 
 D = os.environ.get('PEERS_DIR', '/tmp/peers')
 HERE = os.path.dirname(os.path.abspath(__file__))
-DATA, LIVE, WORK, MNT, TMP = (D + x for x in ('/data', '/live', '/work', '/mnt', '/tmp'))
+DATA, LIVE, WORK, MNT, TMP, GONE = (D + x for x in ('/data', '/live', '/work', '/mnt', '/tmp', '/gone'))
 RESULTS = D + '/results.tsv'
 PGBIN = os.environ.get('PGBIN', '/usr/lib/postgresql/15/bin')
 PGENV = dict(PGBIN=PGBIN, PGSRV=WORK + '/pgsrv', PGSOCK=D + '/run', PGPORT='54391', RPORT='54392', PGHOST=D + '/run')
@@ -41,6 +41,19 @@ def drop():
     os.sync()
     with open('/proc/sys/vm/drop_caches', 'w') as f:
         f.write('3')
+
+
+def set_aside(*paths):
+    """Out of the way, and removed when all is done: ext4 creates files slowly for minutes after many were removed
+    (`recently_deleted()`), which the next one to be measured would pay for."""
+    os.makedirs(GONE, exist_ok=True)
+    for path in paths:
+        if os.path.lexists(path):
+            os.rename(path, tempfile.mkdtemp(dir=GONE) + '/x')
+
+
+def remove_gone():
+    subprocess.run(['rm', '-rf', GONE], check=True)
 
 
 def quiet():

@@ -1,6 +1,6 @@
 """contender - one backup program: its script's functions, measured, and its mounts."""
 import os, shutil, subprocess, time
-from common import D, HERE, WORK, MNT, TMP, PGENV, opt, tail, tree_bytes
+from common import D, HERE, WORK, MNT, TMP, PGENV, opt, set_aside, tail, tree_bytes
 from meter import Cg, Meter, Started, command
 
 
@@ -40,17 +40,17 @@ class Contender:
         return m
 
     def fresh(self):
-        shutil.rmtree(self.W, ignore_errors=True)
+        set_aside(self.W)
         os.makedirs(self.W)
         if self.user:
             shutil.chown(self.W, self.user)
 
     def save(self):
-        subprocess.run(['rm', '-rf', self.W + '.saved'], check=True)
+        set_aside(self.W + '.saved')
         subprocess.run(['cp', '-a', self.W, self.W + '.saved'], check=True)
 
     def back(self):
-        subprocess.run(['rm', '-rf', self.W], check=True)
+        set_aside(self.W)
         subprocess.run(['cp', '-a', self.W + '.saved', self.W], check=True)
 
     def size(self):

@@ -1,6 +1,6 @@
 """jobs - what every contender does on files: backups, restores, and all that is read through a mount."""
-import json, os, shutil, subprocess, time
-from common import DATA, HERE, LIVE, TMP, WORK, compare, drop, opt, quiet, row, tail, want, wants_any
+import json, os, subprocess, time
+from common import DATA, HERE, LIVE, TMP, WORK, compare, drop, opt, quiet, row, set_aside, tail, want, wants_any
 from meter import command, plain
 from schedule import runs
 
@@ -93,7 +93,7 @@ def incr(c):
         row(c.name, c.data, 'incr', rep, m, repo_mib=b, added_mib=b - a, verified=fail(c, m))
         return None if c.full else m
     yield from runs(c, 'incr', once)
-    shutil.rmtree(c.W + '.saved', ignore_errors=True)
+    set_aside(c.W + '.saved')
 
 
 def restore(c, tag):
@@ -101,14 +101,17 @@ def restore(c, tag):
 
     def once(rep):
         ready(c, c.data if tag == 't1' else c.data + '2')
-        subprocess.run(['rm', '-rf', dest], check=True)
+        set_aside(dest)
         os.makedirs(dest); drop(); quiet()
         m = c.do('do_restore', tag, dest)
         t = time.perf_counter(); os.sync(); t = time.perf_counter() - t
         row(c.name, c.data, 'restore', rep, m, verified=fail(c, m) or compare(source(c), dest), note='sync %.1f s' % t)
+        m.wall += t
+        row(c.name, c.data, 'restored', rep, m, verified=fail(c, m))
+        m.wall -= t
         return m
     yield from runs(c, 'restore', once)
-    subprocess.run(['rm', '-rf', dest], check=True)
+    set_aside(dest)
 
 
 def take_over(c):
@@ -116,7 +119,7 @@ def take_over(c):
     other = '%s/%s.%s' % (WORK, c.clone, c.data)
     if not os.path.isdir(other):
         raise RuntimeError('needs the work directory of %s: run both in one call' % c.clone)
-    subprocess.run(['rm', '-rf', c.W], check=True)
+    set_aside(c.W)
     subprocess.run(['cp', '-a', other, c.W], check=True)
 
 

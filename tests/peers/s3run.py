@@ -1,6 +1,6 @@
 """s3run - contenders-s3 with their repositories in one S3 server, behind a relay that delays and counts."""
 import os, re, shutil, signal, socket, subprocess, sys
-from common import DATA, HERE, LIVE, TMP, compare, drop, opt, quiet, row
+from common import DATA, HERE, LIVE, TMP, compare, drop, opt, quiet, row, set_aside
 from contender import Contender
 from jobs import expect, fail, find_in, grep_in, live, state
 from meter import command, plain
@@ -90,14 +90,14 @@ def restore(c, tag):
     def once(rep):
         if c.data == 'tree':
             live('tree', 'tree2')
-        subprocess.run(['rm', '-rf', dest], check=True)
+        set_aside(dest)
         os.makedirs(dest)
         c.must('do_away'); drop(); quiet()
         m = c.counted(lambda: c.do('do_restore', tag, dest))
         row(c.name, c.data, 'restore', rep, m, verified=fail(c, m) or compare(source(c), dest), note=m.traffic)
         return m
     yield from runs(c, 'restore', once)
-    subprocess.run(['rm', '-rf', dest], check=True)
+    set_aside(dest)
 
 
 def mounted(c, tag, rep, job, away):

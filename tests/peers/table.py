@@ -2,9 +2,9 @@
 import os, re, statistics
 from common import COLS, RESULTS
 
-JOBS = [('tree', j) for j in ('first same_cold same_warm one diff_one incr restore mount_ls find_cold find_warm tar_cold tar_warm '
+JOBS = [('tree', j) for j in ('first same_cold same_warm one diff_one incr restore restored mount_ls find_cold find_warm tar_cold tar_warm '
                               'grep_cold grep_warm diff_cold').split()] + \
-       [('big', j) for j in 'first restore cp1k cp500 rr4k_1 rr4k_4 rr128k_1 rr128k_4'.split()] + \
+       [('big', j) for j in 'first restore restored cp1k cp500 rr4k_1 rr4k_4 rr128k_1 rr128k_4'.split()] + \
        [('pg', j) for j in 'first incr restore'.split()] + [('pgrun', j) for j in 'first restore incr restore2'.split()]
 
 # data, job, what it is called, [(contender, yester is to be at least so many times as fast)], or a limit that holds by itself
@@ -16,7 +16,9 @@ AIMS = [
     ('tree', 'same_cold', 'no change, cold', [('restic', 4)], None),
     ('tree', 'incr', '1 % changed', [('restic', 5)], None),
     ('tree', 'restore', 'full restore', [('restic', 4), ('cp', 1)], None),
+    ('tree', 'restored', '… until it is on the disk', [], None),
     ('big', 'restore', 'restore of large files', [], None),
+    ('big', 'restored', '… until it is on the disk', [], None),
     ('tree', 'mount_ls', 'mount until the first `ls`', [], 0.05),
     ('tree', 'find_cold', '`find -ls` over the mount, cold', [('cp', 1)], None),
     ('tree', 'find_warm', '… warm', [('cp', 1 / 1.3)], None),
