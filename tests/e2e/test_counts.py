@@ -155,6 +155,7 @@ def read_all(seen, source):
 def test_small_files_are_in_the_page_cache_before_they_are_asked_for(yester, work):
     source = row_of_files(work / "source", 200)
     name = yester.backup(source)
+    assert yester.repo.is_dir(), "of a bucket only what was fetched is given"
     with counted(yester) as (count, mount):
         seen = mount.tree(name, source)
         names = sorted(os.listdir(seen))
@@ -251,7 +252,7 @@ def test_one_lookup_reads_as_much_whatever_lies_beside_it(yester, work):
     many, many_calls = one_lookup(yester, source, "part001/small file 7")
     # Two archives' tails, and one block for each level of directories and for the file.
     assert few <= 512 << 10 and many <= 768 << 10, (few, many)
-    assert many_calls <= few_calls + 12, (few_calls, many_calls)
+    assert many_calls <= few_calls + (24 if yester.s3 else 12), (few_calls, many_calls)
 
 
 def traces():
@@ -304,6 +305,7 @@ def test_a_restore_reads_each_part_of_the_store_once(yester, many):
 
 def test_what_is_done_with_a_local_repository_loads_no_library_of_the_network_or_of_postgresql(yester, many):
     yester.backup(many)
+    assert yester.repo.is_dir()
     for args in ("list",), ("status",), ("backup", "--type", "files", many), ("ls", "latest"):
         log = yester.work / "loaded"
         yester.run(*args, env={"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(log)})

@@ -39,6 +39,7 @@ def test_no_repository_exits_10(work, args):
                          ids=["libcurl", "libpq"])
 def test_a_library_that_cannot_be_loaded_is_named_with_what_needs_it(yester, library, args):
     """A file that is none comes before the system's own."""
+    assert yester.repo.is_dir(), "a repository that needs neither"
     folder = yester.fresh("libraries")
     for name in "libcurl.so.4", "libcurl-gnutls.so.4", "libpq.so.5":
         (folder / name).write_bytes(b"none")

@@ -1,12 +1,14 @@
 /*
  * delayrelay — stands between HTTP clients and a server, adds to each round trip, and counts.
  *
- *     delayrelay ADDRESS PORT MILLISECONDS
+ *     delayrelay ADDRESS PORT MILLISECONDS [MEGABYTES]
  *
  * Prints two ports: clients come to the first; who connects to the second is given one line of
  * counters (LIST GET HEAD PUT POST DELETE other bytes-up bytes-down connections) and is sent away.
  * What comes is handed on half the delay later, in either direction, so a request's answer takes as
- * much longer as was asked for, and a transfer under way is not slowed down.  Ends with its stdin.
+ * much longer as was asked for.  A transfer under way is not slowed down, unless all of one
+ * direction together is more than MEGABYTES (10^6 bytes) a second: so much the line takes.  Ends
+ * with its stdin.
  *
  * Ownership: the process's.  Threads: one.  Errors: said on stderr; those of a connection end it.
  */
@@ -62,6 +64,8 @@ struct link {
 struct relay {
     struct sockaddr_in server;
     int64_t half_ns;
+    double ns_a_byte;   /* 0: the line takes whatever comes */
+    int64_t free_ns[2]; /* when it will have taken what came: up, down */
     int epoll, clients, counters;
     struct link links[LINKS_MAX];
     unsigned long long count[KINDS], bytes_up, bytes_down, connections;
@@ -95,6 +99,15 @@ static void acknowledge(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
 }
 
+/* When what has just come will have gone over the line. */
+static int64_t line_takes(struct relay *relay, bool is_up, size_t size)
+{
+    int64_t now = clock_monotonic_ns(), *free_ns = &relay->free_ns[is_up ? 0 : 1];
+
+    *free_ns = (*free_ns > now ? *free_ns : now) + (int64_t)((double)size * relay->ns_a_byte);
+    return *free_ns + relay->half_ns;
+}
+
 /* Takes in what is there; false: the connection is broken. */
 static bool flow_read(struct relay *relay, struct link *link, bool is_up)
 {
@@ -113,7 +126,7 @@ static bool flow_read(struct relay *relay, struct link *link, bool is_up)
     piece->next = NULL;
     piece->size = (size_t)got;
     piece->sent = 0;
-    piece->due_ns = clock_monotonic_ns() + relay->half_ns;
+    piece->due_ns = line_takes(relay, is_up, piece->size);
     *flow->last = piece;
     flow->last = &piece->next;
     flow->queued += piece->size;
@@ -317,11 +330,12 @@ int main(int count, char **words)
     struct relay *relay = calloc(1, sizeof(*relay));
     unsigned clients = 0, counters = 0;
 
-    if (!relay || count != 4)
-        return fprintf(stderr, "usage: delayrelay ADDRESS PORT MILLISECONDS\n"), 2;
+    if (!relay || count < 4 || count > 5)
+        return fprintf(stderr, "usage: delayrelay ADDRESS PORT MILLISECONDS [MEGABYTES]\n"), 2;
     relay->server.sin_family = AF_INET;
     relay->server.sin_port = htons((uint16_t)atoi(words[2]));
     relay->half_ns = (int64_t)(atof(words[3]) * 500000);
+    relay->ns_a_byte = count == 5 && atof(words[4]) > 0 ? 1000 / atof(words[4]) : 0;
     relay->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (inet_pton(AF_INET, words[1], &relay->server.sin_addr) != 1 || relay->epoll < 0)
         return fprintf(stderr, "delayrelay: %s: no address\n", words[1]), 2;

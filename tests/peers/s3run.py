@@ -16,9 +16,9 @@ KINDS = 'LIST GET HEAD PUT POST DELETE other'.split()
 class Relay:
     """tests/harness/delayrelay in front of the server."""
 
-    def __init__(self, address, delay):
+    def __init__(self, address, delay, rate):
         program = os.path.join(os.path.dirname(os.environ['YESTER']), '../tests/delayrelay')
-        self.process = subprocess.Popen([program, address[0], str(address[1]), str(delay)], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([program, address[0], str(address[1]), str(delay), str(rate)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
         port, self.counters = self.process.stdout.readline().split()
         self.url = 'http://127.0.0.1:' + port
@@ -191,12 +191,12 @@ def jobs_of(c):
                                 same_there(name), True, False)
 
 
-def s3(names, delay):
+def s3(names, delay, rate):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server has to be stopped in any case
     server = s3server.start()
     if server is None:
         sys.exit('bench: no S3 server (tests/harness/s3-ceph.sh install)')
-    relay = Relay(server.address, delay)
+    relay = Relay(server.address, delay, rate)
     try:
         for data in opt.data:
             state.clear()
