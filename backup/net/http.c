@@ -19,6 +19,7 @@ enum {
     CONNECT_SECONDS = 15,
     SLOW_BYTES = 512, /* a second; slower than this for SLOW_SECONDS is no transfer */
     SLOW_SECONDS = 30,
+    AWAY_SECONDS = 5,
     MS_PER_SECOND = 1000,
 };
 
@@ -139,6 +140,17 @@ static int make_list(const struct http_request *request, struct curl_slist **out
     return 0;
 }
 
+/* An attempt at a server that says nothing does not take longer than there is patience; when that
+ * is over, it only shows whether the server is back. */
+static long at_most(struct http *http, long seconds)
+{
+    long patience = (long)((http->patience_ns + NS_PER_SECOND - 1) / NS_PER_SECOND);
+
+    if (http_is_away(http))
+        seconds = AWAY_SECONDS;
+    return patience > 0 && patience < seconds ? patience : seconds; /* 0: one attempt */
+}
+
 /* An attempt may take as long as its body needs on a slow line. */
 static long timeout_ms(const struct http *http, const struct http_request *request)
 {
@@ -167,7 +179,7 @@ static void set_method(CURL *easy, const struct http_request *request)
     }
 }
 
-static void set_options(const struct http *http, CURL *easy, const struct http_request *request,
+static void set_options(struct http *http, CURL *easy, const struct http_request *request,
                         struct curl_slist *headers, struct attempt *attempt)
 {
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
@@ -175,9 +187,9 @@ static void set_options(const struct http *http, CURL *easy, const struct http_r
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, at_most(http, CONNECT_SECONDS));
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)SLOW_BYTES);
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)SLOW_SECONDS);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, at_most(http, SLOW_SECONDS));
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(http, request));
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L * 1024);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);

@@ -52,5 +52,7 @@ void handle_acknowledge(const struct handle *handle);
 
 /* An answer came that says something else than "later". */
 void http_note_answer(struct http *http);
+/* Whether no attempt has got one for longer than there is patience. */
+bool http_is_away(struct http *http);
 /* Whether all was cancelled, and the time that attempts had left is over. */
 bool http_has_to_end(struct http *http);

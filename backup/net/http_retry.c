@@ -115,6 +115,14 @@ static int64_t failing_since(struct http *http, int64_t now)
     return since;
 }
 
+bool http_is_away(struct http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    bool away = http->failing_ns != 0 && http->failed_ns - http->failing_ns > http->patience_ns;
+    pthread_mutex_unlock(&http->lock);
+    return away;
+}
+
 bool http_wait(struct http *http, struct http_retry *retry, const struct http_response *response)
 {
     int64_t now = http->clock->now_ns(http->clock);
