@@ -57,7 +57,7 @@ def test_a_tree_that_changes_all_the_time_is_backed_up_and_can_be_restored(yeste
         yester.restore(name, target=target)
         same(source / "quiet", below(target, source / "quiet"))
         grown = (below(target, source) / "growing").read_bytes()
-        assert grown == b"".join(b"%09d\n" % i * 1000 for i in range(1, len(grown) // 10000 + 1))[:len(grown)]
+        assert grown == b"".join(b"%09d\n" % i * 1000 for i in range(1, len(grown) // 10000 + 2))[:len(grown)]  # a write may be there in part
     same(source, yester.restored(source, yester.backup(source)))
 
 
