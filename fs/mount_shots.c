@@ -229,7 +229,10 @@ bool shots_host(struct shots *shots, uint16_t host, char out[HOST_NAME_MAX_SIZE 
 {
     pthread_mutex_lock(&shots->lock);
     bool known = host < shots->hosts.count;
-    (void)snprintf(out, HOST_NAME_MAX_SIZE + 1, "%s", known ? shots->hosts.at[host] : "");
+    const char *name = known ? shots->hosts.at[host] : "";
+    size_t size = strnlen(name, HOST_NAME_MAX_SIZE);
+    memcpy(out, name, size); /* for each entry that is listed */
+    out[size] = '\0';
     pthread_mutex_unlock(&shots->lock);
     return known;
 }

@@ -1,14 +1,14 @@
 #include "backup/archive/gear.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "tests/harness/cmocka.h"
 
-enum { DATA_SIZE = 256 * 1024 };
+enum { DATA_SIZE = 256 * 1024, PAGE = 64 * 1024 };
 
 static uint64_t table[256];
-static uint8_t *data; /* nothing readable may be needed before or behind it */
+static uint8_t *data; /* nothing can be read before it, or behind it */
 
 static uint64_t next_random(uint64_t *state)
 {
@@ -112,19 +112,22 @@ static int prepare(void **state)
     (void)state;
     uint64_t seed = 2026;
 
-    data = malloc(DATA_SIZE);
+    uint8_t *pages =
+        mmap(NULL, DATA_SIZE + (size_t)2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED || mprotect(pages + PAGE, DATA_SIZE, PROT_READ | PROT_WRITE) < 0)
+        return -1;
+    data = pages + PAGE;
     for (size_t i = 0; i < 256; i++)
         table[i] = next_random(&seed);
-    for (size_t i = 0; data && i < DATA_SIZE; i++)
+    for (size_t i = 0; i < DATA_SIZE; i++)
         data[i] = (uint8_t)(next_random(&seed) >> 40);
-    return data ? 0 : -1;
+    return 0;
 }
 
 static int finish(void **state)
 {
     (void)state;
-    free(data);
-    return 0;
+    return munmap(data - PAGE, DATA_SIZE + (size_t)2 * PAGE);
 }
 
 int main(void)

@@ -13,7 +13,7 @@ enum {
     VECTOR_LANE = 512,
     VECTOR_LANES = 16,
     STEPS = 8, /* bytes of each lane that are loaded at a time */
-    TRIAL = 16 * 1024,
+    TRIAL = GEAR_WINDOW + 16 * 1024,
     TRIALS = 4
 };
 

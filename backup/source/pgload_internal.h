@@ -63,8 +63,8 @@ struct load_shared {
     double best_rate; /* MEASURED slices a second */
     bool decided;     /* as many as are wanted now, to the end */
 };
-/* What nobody has taken, over this connection, once it is of use; returns at once where it is not,
- * or nothing is left. */
+/* What nobody has taken, over this connection: waits until it is of use, or known not to be, or
+ * nothing is left. */
 int pgload_slices(struct load_shared *shared, struct pg_conn *conn, struct err *err);
 void pgload_slices_stop(struct load_shared *shared);
 

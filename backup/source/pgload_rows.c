@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/log.h"
 #include "backup/base/progress.h"
 #include "backup/base/text.h"
 #include "backup/source/pgload_internal.h"
@@ -11,7 +12,7 @@
 enum {
     SQL_MAX = 16 * 1024 * 1024,
     PATH_LIMIT = 8192,
-    SHARED_MIN = 64 * 1024 * 1024, /* a smaller file is not worth several connections */
+    SHARED_MIN = 96 * 1024 * 1024, /* a smaller file is not worth several connections */
 };
 
 /* What the workers share. */
@@ -222,11 +223,13 @@ static void note_connection(struct rows *rows, int r, const struct err *err)
     pthread_mutex_lock(&rows->lock);
     if (r == 0) {
         rows->connected++;
-    } else {
+    } else if (rows->refused == 0) {
         rows->refused = r;
         rows->refusal = *err;
     }
     pthread_mutex_unlock(&rows->lock);
+    if (r < 0)
+        log_debug("a connection to load with: %s", err->text);
 }
 
 static void *work(void *argument)

@@ -8,7 +8,7 @@
 #include "backup/source/pgload_internal.h"
 
 enum {
-    SLICE = 8 * 1024 * 1024,
+    SLICE = 4 * 1024 * 1024,
     BEHIND = 64 * 1024,
     MEASURED = 8, /* slices by which it is seen how fast it goes */
 };
@@ -16,33 +16,34 @@ enum {
 /* One connection more has to make it this much faster, or it leaves again. */
 static const double WORTH_IT = 1.08;
 
-/* So many connections have copied MEASURED slices since the first of each. */
-static void decide(struct load_shared *shared, double seconds)
+/* So many connections have copied MEASURED slices at this rate.  Until one more comes to help it is
+ * measured again and again: others may have been busy with other tables. */
+static void decide(struct load_shared *shared, double rate)
 {
-    double rate = seconds > 0 ? 1 / seconds : 0;
+    bool worth = shared->busy < shared->wanted || rate > shared->best_rate * WORTH_IT;
 
-    if (rate > shared->best_rate * WORTH_IT) {
+    if (worth) {
         shared->best_rate = rate;
         shared->wanted = shared->busy + 1;
     } else {
-        shared->wanted = shared->busy - 1;
+        shared->wanted = shared->busy > 1 ? shared->busy - 1 : 1;
         shared->decided = true;
     }
-    shared->done = 0;
 }
 
 /* The first slice of each connection is not typical, nor is what others do while it comes in. */
 static void note_slice(struct load_shared *shared)
 {
     int64_t now = clock_monotonic_ns();
+    int64_t since = now - shared->since_ns;
 
     shared->done++;
+    if (shared->done == shared->busy + MEASURED && !shared->decided) {
+        decide(shared, (double)NS_PER_SECOND / (double)(since > 0 ? since : 1));
+        shared->done = shared->busy;
+    }
     if (shared->done == shared->busy)
         shared->since_ns = now;
-    else if (shared->done == shared->busy + MEASURED && !shared->decided &&
-             shared->busy == shared->wanted)
-        decide(shared, (double)(now - shared->since_ns) / (double)NS_PER_SECOND);
-    pthread_cond_broadcast(&shared->changed);
 }
 
 static bool is_left(const struct load_shared *shared, uint64_t size)

@@ -163,9 +163,9 @@ def test_a_large_table_with_row_level_security_is_named_or_whole(keeper, shop): 
 
 
 def large_rows(server):  # noqa: F811
-    """Of 90 MB, in few rows."""
+    """Of 220 MB, in few rows."""
     server.sql("CREATE TABLE big (i int, x text, y text); ALTER TABLE big ALTER x SET STORAGE PLAIN;"
-               "INSERT INTO big SELECT i, repeat(md5(i::text), 240), NULL FROM generate_series(1, 12000) i", "shop")
+               "INSERT INTO big SELECT i, repeat(md5(i::text), 240), NULL FROM generate_series(1, 30000) i", "shop")
 
 
 def content(server, database):  # noqa: F811
