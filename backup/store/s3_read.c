@@ -60,7 +60,8 @@ static int read_range(const struct http_response *response, struct range *out, s
     return 0;
 }
 
-static int get(struct s3 *s3, const struct s3_object *object, const char *range,
+/* ERR_TOO_LARGE: more came than there is room for. */
+static int ask(struct s3 *s3, const struct s3_object *object, const char *range,
                struct http_response *response, struct range *out, struct err *err)
 {
     const struct s3_call call = {.method = "GET",
@@ -69,21 +70,74 @@ static int get(struct s3 *s3, const struct s3_object *object, const char *range,
                                  .headers = {range}};
     int r = s3_call(s3, &call, response, err);
 
+    return r < 0 ? r : read_range(response, out, err);
+}
+
+static int get(struct s3 *s3, const struct s3_object *object, const char *range,
+               struct http_response *response, struct range *out, struct err *err)
+{
+    int r = ask(s3, object, range, response, out, err);
+
     if (r == -ERR_TOO_LARGE)
         r = err_set(err, ERR_REMOTE, "the server sends more than the range that it was asked for");
-    if (r == 0)
-        r = read_range(response, out, err);
     return r;
+}
+
+static int ask_size(struct s3 *s3, const struct s3_object *object, uint64_t *out, struct err *err)
+{
+    CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
+    const struct s3_call call = {.method = "HEAD",
+                                 .name = object->name,
+                                 .query = object->version[0] ? object->version : NULL};
+    char text[32];
+
+    int r = s3_call(s3, &call, &response, err);
+    if (r == 0 && (!http_header(&response, "content-length", text, sizeof(text)) ||
+                   sscanf(text, "%19" SCNu64, out) != 1))
+        r = err_set(err, ERR_REMOTE, "the server does not say how large the object is");
+    return r;
+}
+
+/* The last bytes of an object whose size is known. */
+static int get_from(struct s3 *s3, const struct s3_object *object, uint64_t size,
+                    struct http_response *response, struct range *out, struct err *err)
+{
+    uint64_t first = size > S3_RANGE_STEP ? size - S3_RANGE_STEP : 0;
+    char header[80];
+
+    (void)snprintf(header, sizeof(header), "Range: bytes=%" PRIu64 "-%" PRIu64, first, size - 1);
+    http_response_clear(response);
+    *response = (struct http_response){.body = {.limit = S3_RANGE_STEP}};
+    int r = get(s3, object, header, response, out, err);
+    if (r == 0 && (out->first != first || out->end != size || out->size != size))
+        r = err_set(err, ERR_REMOTE, "the server's answer to a range is another one");
+    return r;
+}
+
+/* There are servers that take "the last N bytes" for the first ones: they are asked for the size.
+ */
+static int get_tail(struct s3 *s3, const struct s3_object *object, struct http_response *response,
+                    struct range *out, struct err *err)
+{
+    uint64_t size = 0;
+    char header[48];
+
+    (void)snprintf(header, sizeof(header), "Range: bytes=-%d", S3_RANGE_STEP);
+    int r = ask(s3, object, header, response, out, err);
+    if (r != -ERR_TOO_LARGE && (r < 0 || out->end == out->size))
+        return r;
+    r = ask_size(s3, object, &size, err);
+    if (r == 0 && size == 0)
+        r = err_set(err, ERR_REMOTE, "the server's answer to a range is another one");
+    return r < 0 ? r : get_from(s3, object, size, response, out, err);
 }
 
 static int load_tail(struct s3 *s3, struct s3_object *object, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
-    struct range range;
-    char header[48];
+    struct range range = {0};
 
-    (void)snprintf(header, sizeof(header), "Range: bytes=-%d", S3_RANGE_STEP);
-    int r = get(s3, object, header, &response, &range, err);
+    int r = get_tail(s3, object, &response, &range, err);
     if (r < 0 && response.status == 416)
         return 0; /* empty */
     if (r < 0)

@@ -1,11 +1,12 @@
 """Repositories in a bucket, on a real server."""
 import os
+import re
 import threading
 
 import pytest
 import s3server
-from chaosproxy import ChaosProxy
-from conftest import same, same_on_mount
+from chaosproxy import ChaosProxy, with_length
+from conftest import below, same, same_on_mount
 
 pytestmark = pytest.mark.xdist_group("s3")
 
@@ -101,6 +102,36 @@ def test_keys_come_from_a_profile_and_are_read_again_when_they_expire(s3_yester,
         s3_yester.backup(tree, env={**env, "AWS_ENDPOINT_URL": proxy.endpoint})
         assert proxy.refused
     same(tree, s3_yester.restored(tree))
+
+
+class FirstForLast:
+    """What s3rver makes of a range `bytes=-N`: the N + 1 first bytes."""
+    count = 0
+
+    def answer(self, *_):
+        return None
+
+    def change(self, method, path, head, answer, body):
+        total = re.search(rb"(?i)\r\ncontent-range: bytes \d+-\d+/(\d+)", answer)
+        if not re.search(rb"(?i)\r\nrange: bytes=-", head) or not total or int(total[1]) <= len(body):
+            return answer, body
+        self.count += 1
+        place = b"\\g<1>0-%d/%s" % (len(body), total[1])
+        answer = re.sub(rb"(?i)(\r\ncontent-range: bytes )\d+-\d+/\d+", place, answer)
+        return with_length(answer, len(body) + 1), body + b"x"
+
+
+def test_a_server_that_takes_the_last_bytes_for_the_first_is_asked_otherwise(s3_yester, tree):
+    (tree / "noise").write_bytes(os.urandom(1 << 20))
+    with ChaosProxy(s3_yester.s3.address) as proxy:
+        proxy.glacier = FirstForLast()
+        env = {"AWS_ENDPOINT_URL": proxy.endpoint}
+        name = s3_yester.backup(tree, env=env)
+        s3_yester.run("verify", "--data", env=env)
+        target = s3_yester.fresh("restored")
+        s3_yester.run("restore", name, "--target", target, env=env)
+        assert proxy.glacier.count
+    same(tree, below(target, tree))
 
 
 def test_the_settings_are_shown_without_secrets(s3_yester):
