@@ -83,6 +83,16 @@ static int get(struct s3 *s3, const struct s3_object *object, const char *range,
     return r;
 }
 
+/* The bytes [first, end). */
+static int get_between(struct s3 *s3, const struct s3_object *object, uint64_t first, uint64_t end,
+                       struct http_response *response, struct range *out, struct err *err)
+{
+    char header[80];
+
+    (void)snprintf(header, sizeof(header), "Range: bytes=%" PRIu64 "-%" PRIu64, first, end - 1);
+    return get(s3, object, header, response, out, err);
+}
+
 static int ask_size(struct s3 *s3, const struct s3_object *object, uint64_t *out, struct err *err)
 {
     CLEANUP(http_response_clear) struct http_response response = {.body = {.limit = S3_RANGE_STEP}};
@@ -103,19 +113,17 @@ static int get_from(struct s3 *s3, const struct s3_object *object, uint64_t size
                     struct http_response *response, struct range *out, struct err *err)
 {
     uint64_t first = size > S3_RANGE_STEP ? size - S3_RANGE_STEP : 0;
-    char header[80];
 
-    (void)snprintf(header, sizeof(header), "Range: bytes=%" PRIu64 "-%" PRIu64, first, size - 1);
     http_response_clear(response);
     *response = (struct http_response){.body = {.limit = S3_RANGE_STEP}};
-    int r = get(s3, object, header, response, out, err);
+    int r = get_between(s3, object, first, size, response, out, err);
     if (r == 0 && (out->first != first || out->end != size || out->size != size))
         r = err_set(err, ERR_REMOTE, "the server's answer to a range is another one");
     return r;
 }
 
-/* There are servers that take "the last N bytes" for the first ones: they are asked for the size.
- */
+/* What comes ends where the object does.  There are servers that take "the last N bytes" for the
+ * first ones: they are asked for the size. */
 static int get_tail(struct s3 *s3, const struct s3_object *object, struct http_response *response,
                     struct range *out, struct err *err)
 {
@@ -142,8 +150,6 @@ static int load_tail(struct s3 *s3, struct s3_object *object, struct err *err)
         return 0; /* empty */
     if (r < 0)
         return r;
-    if (range.end != range.size)
-        return err_set(err, ERR_REMOTE, "the server's answer to a range is another one");
     object->object.size = range.size;
     object->tail_offset = range.first;
     object->tail = response.body;
@@ -218,10 +224,9 @@ static int fetch_steps(struct s3_object *object, uint64_t first, uint64_t end,
                        struct http_response *response, struct err *err)
 {
     struct range range;
-    char header[80];
+    int r =
+        get_between((struct s3 *)object->object.store, object, first, end, response, &range, err);
 
-    (void)snprintf(header, sizeof(header), "Range: bytes=%" PRIu64 "-%" PRIu64, first, end - 1);
-    int r = get((struct s3 *)object->object.store, object, header, response, &range, err);
     if (r == 0 && (range.first != first || range.end != end || range.size != object->object.size))
         r = err_set(err, ERR_CORRUPT, "the object is not as long as it was");
     return r;

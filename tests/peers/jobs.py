@@ -106,9 +106,7 @@ def restore(c, tag):
         m = c.do('do_restore', tag, dest)
         t = time.perf_counter(); os.sync(); t = time.perf_counter() - t
         row(c.name, c.data, 'restore', rep, m, verified=fail(c, m) or compare(source(c), dest), note='sync %.1f s' % t)
-        m.wall += t
-        row(c.name, c.data, 'restored', rep, m, verified=fail(c, m))
-        m.wall -= t
+        row(c.name, c.data, 'restored', rep, m, wall=m.wall + t, verified=fail(c, m))
         return m
     yield from runs(c, 'restore', once)
     set_aside(dest)
