@@ -355,7 +355,6 @@ static int back_up(struct pgbase *base, struct err *err)
     if (r < 0)
         return r;
     tell_size(base);
-    base->flow = pg_flow_start();
     r = read_archives(base, rows, err);
     if (r == -ERR_REMOTE)
         return tell_cause(base, err);

@@ -14,7 +14,6 @@ struct pgbase {
     PGconn *conn;
     const struct pgbase_options *options;
     struct pgbase_result *out;
-    struct pg_flow flow;
     struct pgtar tar;
     enum pgbase_part part; /* what is being sent */
     char prefix[32];       /* in front of a tar's names: "" or "pg_tblspc/16385/" */

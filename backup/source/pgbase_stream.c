@@ -5,7 +5,6 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/progress.h"
-#include "backup/source/pg.h"
 #include "backup/source/pgbase_internal.h"
 
 enum { WAIT_MS = 250, MESSAGE_MAX = 16 * 1024 * 1024 };
@@ -34,10 +33,8 @@ static int next_message(struct pgbase *base, char **out, size_t *out_size, struc
 {
     int size, r = 0;
 
-    while (r == 0 && (size = PQgetCopyData(base->conn, out, 1)) == 0) {
-        pg_flow_pause(&base->flow, PQsocket(base->conn));
+    while (r == 0 && (size = PQgetCopyData(base->conn, out, 1)) == 0)
         r = pgbase_wait(base, err);
-    }
     if (r < 0)
         return r;
     if (progress_cancelled(base->options->progress))
@@ -47,7 +44,6 @@ static int next_message(struct pgbase *base, char **out, size_t *out_size, struc
     if (size > MESSAGE_MAX)
         return err_set(err, ERR_REMOTE, "the server sent a message of %d bytes", size);
     *out_size = size < 0 ? 0 : (size_t)size;
-    base->flow.bytes += *out_size;
     return 0;
 }
 
