@@ -26,11 +26,32 @@ static void pieces_of_any_size_give_the_same_sum(void **state)
         assert_true(crc32c(crc32c(0, bytes, cut), bytes + cut, sizeof(bytes) - cut) == whole);
 }
 
+/* A byte at a time is the plainest way. */
+static void long_pieces_give_the_sum_of_single_bytes(void **state)
+{
+    (void)state;
+    static uint8_t bytes[10000];
+    static const size_t sizes[] = {1023, 1024, 3071, 3072, 3073, 6144, 9999};
+    uint32_t next = 1;
+
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        next = next * 1664525 + 1013904223;
+        bytes[i] = (uint8_t)(next >> 24);
+    }
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint32_t crc = 0;
+        for (size_t at = 1; at <= sizes[i]; at++)
+            crc = crc32c(crc, bytes + at, 1);
+        assert_true(crc32c(0, bytes + 1, sizes[i]) == crc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_sums_come_out),
         cmocka_unit_test(pieces_of_any_size_give_the_same_sum),
+        cmocka_unit_test(long_pieces_give_the_sum_of_single_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
