@@ -52,6 +52,7 @@ const struct setting_spec setting_specs[SETTINGS] = {
     [SET_DATABASE_NAMES] = {"database", "databases", SETTING_LIST, NULL, "POSTGRES_DB", NULL},
     [SET_DATABASE_JOBS] = {"database", "jobs", SETTING_LEVEL, NULL, NULL, "4"},
     [SET_DATABASE_CSV] = {"database", "csv", SETTING_YES_NO, NULL, NULL, "no"},
+    [SET_DATABASE_LOCAL_FILES] = {"database", "local_files", SETTING_YES_NO, NULL, NULL, "yes"},
     [SET_DATABASE_RANGES] = {"database", "ranges", SETTING_YES_NO, NULL, NULL, "no"},
     [SET_DATABASE_METHOD] = {"database", "method", SETTING_TEXT, NULL, NULL, "logical"},
     [SET_RETENTION_FILES] = {"retention", "files", SETTING_LIST, NULL, NULL, "within=7d"},

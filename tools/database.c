@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backup/base/err.h"
+#include "backup/job/cluster.h"
 #include "backup/job/gather.h"
 #include "backup/source/pgdump.h"
 #include "backup/source/sink.h"
@@ -51,6 +52,7 @@ int database_make(const struct config *config, struct database *out, struct err 
     out->jobs = (unsigned)config_number(config, SET_DATABASE_JOBS);
     out->csv = config_number(config, SET_DATABASE_CSV) != 0;
     out->ranges = config_number(config, SET_DATABASE_RANGES) != 0;
+    out->local_files = config_number(config, SET_DATABASE_LOCAL_FILES) != 0;
     for (size_t i = 0; r == 0 && i < names->count; i++)
         r = add_names(&out->names, names->at[i], err);
     return r;
@@ -73,4 +75,16 @@ int database_produce(void *context, struct gather *gather, struct err *err)
     gather_sink(gather, &sink);
     options.server.progress = sink.progress;
     return pgdump_run(&options, err);
+}
+
+int database_produce_cluster(void *context, struct gather *gather, struct err *err)
+{
+    const struct database *database = context;
+    struct cluster_options options = {
+        .server = database->server,
+        .local_files = database->local_files,
+        .jobs = database->jobs,
+    };
+
+    return cluster_produce(&options, gather, err);
 }

@@ -27,8 +27,9 @@ struct database {
     struct pg_server server;
     struct strings names; /* none: all */
     unsigned jobs;
-    bool csv;    /* tables also as CSV */
-    bool ranges; /* large tables by several connections */
+    bool csv;         /* tables also as CSV */
+    bool ranges;      /* large tables by several connections */
+    bool local_files; /* a data directory on this machine is read here */
 };
 
 /* Whether the settings name a server, or databases. */
@@ -36,5 +37,6 @@ bool database_is_configured(const struct config *config);
 int database_make(const struct config *config, struct database *out, struct err *err);
 void database_clear(struct database *database);
 
-/* As struct backup_source has it; the context is a struct database. */
+/* As struct backup_source has it, logical and physical; the context is a struct database. */
 int database_produce(void *context, struct gather *gather, struct err *err);
+int database_produce_cluster(void *context, struct gather *gather, struct err *err);

@@ -8,7 +8,6 @@
 #include "backup/base/cleanup.h"
 #include "backup/base/err.h"
 #include "backup/base/path.h"
-#include "backup/job/cluster.h"
 #include "backup/source/pattern.h"
 #include "catalog/catalog.h"
 #include "tools/command.h"
@@ -228,13 +227,9 @@ static int choose_method(struct app *app, struct sources *sources, struct backup
         return err_set(err, ERR_USAGE, "[database] method: it is logical or physical, not %.40s",
                        method);
     *out = (struct backup_source){.type = TYPE_DATABASE};
-    if (physical || app_flag(app, "physical")) {
-        out->produce = cluster_produce;
-        out->produce_context = &sources->database.server;
-    } else {
-        out->produce = database_produce;
-        out->produce_context = &sources->database;
-    }
+    out->produce =
+        physical || app_flag(app, "physical") ? database_produce_cluster : database_produce;
+    out->produce_context = &sources->database;
     return 0;
 }
 

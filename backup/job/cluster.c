@@ -9,20 +9,11 @@
 #include "backup/base/err.h"
 #include "backup/base/lsn.h"
 #include "backup/base/text.h"
-#include "backup/job/gather.h"
+#include "backup/job/cluster_internal.h"
 #include "backup/source/pgbase.h"
+#include "backup/source/pgfiles.h"
 
-#define TOP "cluster"
-
-enum { PAGED = 16 * 1024, PATH_SIZE = 400, MANIFEST_MAX = 64 * 1024 * 1024 };
-
-struct cluster {
-    struct gather *gather;
-    struct gather_file *file;
-    struct gather_attributes top; /* of the data directory: learned from PG_VERSION */
-    int failed;                   /* a note that could not be kept */
-    struct err err;
-};
+enum { PAGED = 16 * 1024, MANIFEST_MAX = 64 * 1024 * 1024 };
 
 /* ---- files ---- */
 
@@ -39,8 +30,8 @@ static bool is_paged(const char *name)
     return false;
 }
 
-static struct gather_attributes attributes_of(const struct cluster *cluster,
-                                              const struct pgtar_entry *entry)
+struct gather_attributes cluster_attributes(const struct cluster *cluster,
+                                            const struct pgtar_entry *entry)
 {
     int64_t now = gather_start_ns(cluster->gather) / NS_PER_SECOND;
 
@@ -70,21 +61,48 @@ static void learn_top(struct cluster *cluster, const struct pgtar_entry *entry)
     };
 }
 
+int cluster_open(struct cluster *cluster, const struct pgtar_entry *entry, struct gather_file **out,
+                 struct err *err)
+{
+    const struct gather_attributes attributes = cluster_attributes(cluster, entry);
+    char path[CLUSTER_PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), CLUSTER_TOP "/%s", entry->name);
+    return gather_open(cluster->gather, path, &attributes,
+                       is_paged(entry->name) ? PAGED : GATHER_BY_CONTENT, out, err);
+}
+
+int cluster_directory(struct cluster *cluster, const struct pgtar_entry *entry, struct err *err)
+{
+    const struct gather_attributes attributes = cluster_attributes(cluster, entry);
+    char path[CLUSTER_PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), CLUSTER_TOP "/%s", entry->name);
+    return gather_directory(cluster->gather, path, &attributes, err);
+}
+
+static int put_symlink(struct cluster *cluster, const struct pgtar_entry *entry, struct err *err)
+{
+    const struct gather_attributes attributes = cluster_attributes(cluster, entry);
+    char path[CLUSTER_PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), CLUSTER_TOP "/%s", entry->name);
+    return gather_symlink(cluster->gather, path, &attributes, entry->target, err);
+}
+
+/* ---- what the server sends ---- */
+
 static int begin(void *context, const struct pgtar_entry *entry, struct err *err)
 {
     struct cluster *cluster = context;
-    const struct gather_attributes attributes = attributes_of(cluster, entry);
-    char path[PATH_SIZE];
 
-    (void)snprintf(path, sizeof(path), TOP "/%s", entry->name);
     if (entry->mtime != 0)
         learn_top(cluster, entry);
     if (entry->kind == PGTAR_DIRECTORY)
-        return gather_directory(cluster->gather, path, &attributes, err);
+        return cluster_directory(cluster, entry, err);
     if (entry->kind == PGTAR_SYMLINK)
-        return gather_symlink(cluster->gather, path, &attributes, entry->target, err);
-    return gather_open(cluster->gather, path, &attributes,
-                       is_paged(entry->name) ? PAGED : GATHER_BY_CONTENT, &cluster->file, err);
+        return put_symlink(cluster, entry, err);
+    return cluster_open(cluster, entry, &cluster->file, err);
 }
 
 static int data(void *context, const void *bytes, size_t size, struct err *err)
@@ -102,12 +120,12 @@ static int end(void *context, struct err *err)
     return file ? gather_close(file, err) : 0; /* a directory has nothing to close */
 }
 
-static void note(void *context, const char *text)
+void cluster_note(void *context, const char *text)
 {
     struct cluster *cluster = context;
     struct err err;
 
-    int r = gather_note(cluster->gather, TOP, text, &err);
+    int r = gather_note(cluster->gather, CLUSTER_TOP, text, &err);
     if (r < 0 && cluster->failed == 0) {
         cluster->failed = r;
         cluster->err = err;
@@ -158,7 +176,9 @@ static int put_manifest(struct cluster *cluster, const struct pgbase_result *res
     CLEANUP(text_clear) struct text text = {.buf.limit = MANIFEST_MAX};
     struct gather_attributes attributes = cluster->top;
 
-    text_add(&text, "{\n  \"method\": \"physical\",\n  \"server_version\": ");
+    text_format(&text, "{\n  \"method\": \"physical\",\n  \"read_from\": \"%s\",\n",
+                cluster->read_from);
+    text_add(&text, "  \"server_version\": ");
     text_json(&text, result->version);
     text_format(&text, ",\n  \"server_version_number\": %d,\n", result->version_number);
     text_format(&text, "  \"system_identifier\": \"%" PRIu64 "\",\n", result->system_id);
@@ -181,56 +201,81 @@ static int put_manifest(struct cluster *cluster, const struct pgbase_result *res
 
 static int tell_damage(struct cluster *cluster, const struct pgbase_result *result, struct err *err)
 {
-    char path[PATH_SIZE];
+    char path[CLUSTER_PATH_SIZE];
     struct err damage;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < result->damaged_count; i++) {
-        (void)snprintf(path, sizeof(path), TOP "/%s", result->damaged[i].name);
+        (void)snprintf(path, sizeof(path), CLUSTER_TOP "/%s", result->damaged[i].name);
         err_set(&damage, ERR_CORRUPT, "damaged on the server: %s", result->damaged[i].text);
         r = gather_trouble(cluster->gather, path, &damage, err);
     }
     if (r == 0 && result->damaged_more > 0) {
         err_set(&damage, ERR_CORRUPT, "%" PRIu64 " further warnings of damaged pages",
                 result->damaged_more);
-        r = gather_trouble(cluster->gather, TOP, &damage, err);
+        r = gather_trouble(cluster->gather, CLUSTER_TOP, &damage, err);
     }
     return r;
 }
 
 /* ---- the run ---- */
 
-static int back_up(struct cluster *cluster, struct pg_conn *conn, struct err *err)
+static int receive(struct cluster *cluster, const struct pg_server *server,
+                   struct pgbase_result *out, struct err *err)
 {
-    CLEANUP(pgbase_result_clear) struct pgbase_result result = {0};
+    CLEANUP(pg_closep) struct pg_conn *conn = NULL;
     const struct pgbase_options options = {
         .label = "yester",
         .sink = {begin, data, end, cluster},
         .progress = gather_progress(cluster->gather),
-        .note = note,
+        .note = cluster_note,
         .context = cluster,
     };
 
-    int r = pgbase_run(conn, &options, &result, err);
+    int r = pg_connect(server, NULL, PG_REPLICATION, &conn, err);
+    if (r == 0)
+        r = pgbase_run(conn, &options, out, err);
     gather_drop(STEAL(cluster->file));
-    if (r == 0 && cluster->failed) {
+    return r;
+}
+
+/* From the data directory where it is here, else from the server. */
+static int back_up(struct cluster *cluster, const struct cluster_options *options,
+                   const struct pg_server *server, struct pgbase_result *out, struct err *err)
+{
+    CLEANUP(pgfiles_closep) struct pgfiles *files = NULL;
+    int r = options->local_files ? pgfiles_open(server, &files, err) : 0;
+
+    if (r < 0)
+        return r;
+    cluster->read_from = files ? "data_directory" : "base_backup";
+    return files ? cluster_read(cluster, files, options->jobs, out, err)
+                 : receive(cluster, server, out, err);
+}
+
+static int finish(struct cluster *cluster, const struct pgbase_result *result, struct err *err)
+{
+    int r = 0;
+
+    if (cluster->failed) {
         *err = cluster->err;
         r = cluster->failed;
     }
     if (r == 0)
-        r = gather_directory(cluster->gather, TOP, &cluster->top, err);
+        r = gather_directory(cluster->gather, CLUSTER_TOP, &cluster->top, err);
     if (r == 0)
-        r = put_manifest(cluster, &result, err);
-    return r < 0 ? r : tell_damage(cluster, &result, err);
+        r = put_manifest(cluster, result, err);
+    return r < 0 ? r : tell_damage(cluster, result, err);
 }
 
 int cluster_produce(void *context, struct gather *gather, struct err *err)
 {
-    CLEANUP(pg_closep) struct pg_conn *conn = NULL;
+    CLEANUP(pgbase_result_clear) struct pgbase_result result = {0};
+    const struct cluster_options *options = context;
     struct cluster cluster = {.gather = gather};
-    struct pg_server server = *(const struct pg_server *)context;
+    struct pg_server server = options->server;
 
     server.progress = gather_progress(gather);
-    int r = pg_connect(&server, NULL, PG_REPLICATION, &conn, err);
-    return r < 0 ? r : back_up(&cluster, conn, err);
+    int r = back_up(&cluster, options, &server, &result, err);
+    return r < 0 ? r : finish(&cluster, &result, err);
 }

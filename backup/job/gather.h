@@ -73,6 +73,10 @@ int gather_twin(struct gather_file *file, const char *path, const void *head, si
 /* After the last push, before gather_close(). */
 int gather_twin_tail(struct gather_file *file, const void *tail, size_t tail_size, struct err *err);
 int gather_push(struct gather_file *file, const void *bytes, size_t size, struct err *err);
+/* The same without a copy: where the next bytes may be put (one at least, most often some hundred
+ * KiB), good until the next call on the file; and then that so many of them are there. */
+int gather_room(struct gather_file *file, void **out, size_t *out_size, struct err *err);
+int gather_filled(struct gather_file *file, size_t size, struct err *err);
 /* A stream into the file, whose bytes come behind those of the sections that were opened before,
  * whatever order they are pushed in; each from a thread of its own if it likes.  It is pushed into,
  * closed and dropped (which drops the file) like a file.  All sections are closed before the file

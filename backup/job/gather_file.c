@@ -179,21 +179,43 @@ static int resume(struct gather_file *file, struct err *err)
     return begin_stream(file, err);
 }
 
+int gather_room(struct gather_file *file, void **out, size_t *out_size, struct err *err)
+{
+    int r = resume(file, err);
+
+    if (r < 0)
+        return r;
+    *out = file->lane->part->buffer + file->lane->fill;
+    *out_size = BUFFER_SIZE - file->lane->fill;
+    return 0;
+}
+
+int gather_filled(struct gather_file *file, size_t size, struct err *err)
+{
+    struct gather_lane *lane = file->lane;
+
+    assert(size <= BUFFER_SIZE - lane->fill);
+    lane->fill += size;
+    return lane->fill == BUFFER_SIZE ? turn_over(file, err) : 0;
+}
+
 int gather_push(struct gather_file *file, const void *bytes, size_t size, struct err *err)
 {
     const uint8_t *at = bytes;
-    int r = resume(file, err);
-    struct gather_lane *lane = file->lane;
+    int r = 0;
 
     while (r == 0 && size > 0) {
-        size_t room = BUFFER_SIZE - lane->fill;
-        size_t count = size < room ? size : room;
-        memcpy(lane->part->buffer + lane->fill, at, count);
-        lane->fill += count;
+        size_t count = 0;
+        void *room = NULL;
+        r = gather_room(file, &room, &count, err);
+        if (r < 0)
+            return r;
+        if (count > size)
+            count = size;
+        memcpy(room, at, count);
         at += count;
         size -= count;
-        if (lane->fill == BUFFER_SIZE)
-            r = turn_over(file, err);
+        r = gather_filled(file, count, err);
     }
     return r;
 }

@@ -13,7 +13,13 @@
 #include "backup/source/pg.h"
 #include "backup/source/pgbase_internal.h"
 
-enum { COMMAND_SIZE = 1024, LABEL_MAX = 200, MESSAGES_SINCE = 150000, KIB = 1024 };
+enum {
+    COMMAND_SIZE = 1024,
+    LABEL_MAX = 200,
+    MESSAGES_SINCE = 150000,
+    SLOTS_EXPIRE_SINCE = 180000,
+    KIB = 1024
+};
 
 void pgbase_result_clear(struct pgbase_result *result)
 {
@@ -146,6 +152,20 @@ static int ask_system(struct pgbase *base, struct err *err)
     return r;
 }
 
+/* Since version 18 a server may give up slots that are not read from, and ends who holds one. */
+static int gives_up_slots(struct pgbase *base, bool *out, struct err *err)
+{
+    char text[PGBASE_TEXT_SIZE];
+
+    *out = false;
+    if (base->out->version_number < SLOTS_EXPIRE_SINCE)
+        return 0;
+    int r = show(base, "idle_replication_slot_timeout", text, sizeof(text), err);
+    if (r == 0)
+        *out = strcmp(text, "0") != 0;
+    return r;
+}
+
 /* Without it the server may recycle the log of the backup before it has sent it; a server that has
  * no slot free is no reason to have no backup: should the log be gone, it says so in the end. */
 static int keep_log(struct pgbase *base, struct err *err)
@@ -155,7 +175,14 @@ static int keep_log(struct pgbase *base, struct err *err)
     struct err refused;
     uint64_t number;
 
-    int r = random_bytes(&number, sizeof(number), err);
+    bool expires;
+    int r = gives_up_slots(base, &expires, err);
+    if (r == 0 && expires) {
+        base->options->note(base->options->context, PGBASE_SLOTS_EXPIRE);
+        return 0;
+    }
+    if (r == 0)
+        r = random_bytes(&number, sizeof(number), err);
     if (r < 0)
         return r;
     (void)snprintf(command, sizeof(command),

@@ -37,6 +37,11 @@ enum {
     PGBASE_TEXT_SIZE = 64,
 };
 
+/* A note: why no slot keeps the log meanwhile. */
+#define PGBASE_SLOTS_EXPIRE                                                                       \
+    "no slot keeps the log meanwhile, since idle_replication_slot_timeout is set: wal_keep_size " \
+    "has to be large enough"
+
 struct pgbase_tablespace {
     uint32_t oid;
     char *location; /* absolute */
@@ -78,3 +83,6 @@ struct pgbase_options {
 int pgbase_run(struct pg_conn *conn, const struct pgbase_options *options,
                struct pgbase_result *out, struct err *err);
 void pgbase_result_clear(struct pgbase_result *result);
+/* One more file with wrong pages; a name that is known already is not told again. */
+int pgbase_result_damage(struct pgbase_result *out, const char *name, const char *text,
+                         struct err *err);

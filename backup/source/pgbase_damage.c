@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backup/base/cleanup.h"
+#include "backup/base/err.h"
 #include "backup/source/pgbase_internal.h"
 
 enum { NAME_MAX_SIZE = 300 };
@@ -42,17 +43,24 @@ static bool is_known(const struct pgbase_result *out, const char *name)
     return false;
 }
 
-static bool add_damage(struct pgbase_result *out, const char *name, const char *text)
+int pgbase_result_damage(struct pgbase_result *out, const char *name, const char *text,
+                         struct err *err)
 {
     CLEANUP(freep) char *kept_name = strdup(name);
     CLEANUP(freep) char *kept_text = strdup(text);
 
+    if (is_known(out, name))
+        return 0;
+    if (out->damaged_count == PGBASE_DAMAGED_MAX) {
+        out->damaged_more++;
+        return 0;
+    }
     if (!out->damaged)
         out->damaged = calloc(PGBASE_DAMAGED_MAX, sizeof(*out->damaged));
     if (!out->damaged || !kept_name || !kept_text)
-        return false;
+        return err_set(err, ERR_NOMEM, "no memory for the names of damaged files");
     out->damaged[out->damaged_count++] = (struct pgbase_damage){STEAL(kept_name), STEAL(kept_text)};
-    return true;
+    return 0;
 }
 
 void pgbase_notice(void *context, const PGresult *result)
@@ -61,6 +69,7 @@ void pgbase_notice(void *context, const PGresult *result)
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     char name[NAME_MAX_SIZE];
+    struct err err;
 
     if (!text || !severity || strcmp(severity, "WARNING") != 0)
         return;
@@ -68,10 +77,6 @@ void pgbase_notice(void *context, const PGresult *result)
         base->options->note(base->options->context, text);
         return;
     }
-    if (is_known(base->out, name))
-        return;
-    if (base->out->damaged_count == PGBASE_DAMAGED_MAX)
-        base->out->damaged_more++;
-    else if (!add_damage(base->out, name, text))
+    if (pgbase_result_damage(base->out, name, text, &err) < 0)
         base->no_memory = true;
 }

@@ -118,11 +118,14 @@ static int begin_manifest(struct pgbase *base, struct err *err)
 
 static int end_part(struct pgbase *base, struct err *err)
 {
+    const struct pgtar_entry none = {.target = "", .mode = 0700}; /* it was dropped meanwhile */
     enum pgbase_part part = base->part;
 
     base->part = PART_NONE;
-    if (part == PART_TAR)
-        return pgtar_finish(&base->tar, err);
+    if (part == PART_TAR) {
+        int r = pgtar_finish(&base->tar, err);
+        return r == 0 && base->top_due ? put_top(base, &none, err) : r;
+    }
     return part == PART_MANIFEST ? end_entry(base, err) : 0;
 }
 

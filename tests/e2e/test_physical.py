@@ -3,13 +3,14 @@ import json
 import os
 import re
 import subprocess
+import time
 
 import pytest
 
 from conftest import NOBODY, wait_for
 import pgmanifest
 from pgserver import Server, bindir, major
-from postgres import make_server, settings  # noqa: F401
+from postgres import interrupt, make_server, sessions, settings  # noqa: F401
 
 pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),
               pytest.mark.xdist_group("postgres")]
@@ -20,10 +21,23 @@ def server(make_server):  # noqa: F811
     return make_server("pg", "--data-checksums")
 
 
-@pytest.fixture
-def keeper(yester, server):
+@pytest.fixture(params=["yes", "no"], ids=["read here", "sent"])
+def keeper(yester, server, request):
+    """By both ways in which a data directory comes into the repository."""
     yester.env.update(settings(server))
+    choose(yester, request.param)
     return yester
+
+
+def choose(yester, local_files):
+    config = yester.work / "yester.conf"
+    config.write_text(f"[database]\nlocal_files = {local_files}\n")
+    yester.env["YESTER_CONFIG"] = str(config)
+    yester.local_files = local_files
+
+
+def read_from(keeper, name="latest"):
+    return json.loads(keeper.run("cat", f"{name}:database/manifest.json").out)["read_from"]
 
 
 def take(keeper, **kwargs):
@@ -67,6 +81,7 @@ def test_the_backup_on_the_mount_is_one_to_postgresql(keeper, server):
     space = add_tablespace(server)
     name = take(keeper)
     manifest = json.loads(keeper.run("cat", f"{name}:database/manifest.json").out)
+    assert manifest["read_from"] == {"yes": "data_directory", "no": "base_backup"}[keeper.local_files]
     assert manifest["method"] == "physical" and manifest["data_checksums"] is True and manifest["damaged"] == []
     assert manifest["system_identifier"] == server.sql("SELECT system_identifier FROM pg_control_system()")
     assert [t["location"] for t in manifest["tablespaces"]] == [str(space)]
@@ -90,6 +105,18 @@ def test_of_a_changed_server_only_what_changed_is_stored(keeper, server):
     assert changed["new_bytes"] < 2_000_000 < first["new_bytes"], (first, changed)
     with keeper.mount() as mount:
         verify_backup(server, mount.path / changed["name"] / "database" / "cluster")
+
+
+def make_long(server, size=1 << 36):
+    """A file of holes, so that a backup takes some time: two seconds for 2^33 bytes."""
+    with open(server.data / "long", "wb") as f:
+        f.truncate(size)
+    if server.user:
+        os.chown(server.data / "long", server.user, server.user)
+
+
+def slots(server):
+    return int(server.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'yester_base_%'"))
 
 
 def damage(server, table, block):
@@ -125,14 +152,39 @@ def test_a_damaged_page_is_told_by_its_file_and_the_backup_is_kept(keeper, serve
 
 
 def test_a_backup_that_is_killed_leaves_nothing_in_the_server(keeper, server):
-    some_rows(server)
+    make_long(server)
     process = keeper.start("backup", "--type", "database", "--physical")
-    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_progress_basebackup") == "1", "the base backup")
+    wait_for(lambda: slots(server) == 1, "the base backup")
     process.kill()
     process.wait()
-    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_replication") == "0", "its end in the server")
-    assert server.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+    wait_for(lambda: slots(server) == 0, "its end in the server")
+    assert sessions(server) == 0
+    (server.data / "long").unlink()
     take(keeper)
+
+
+def test_a_server_that_stops_meanwhile_ends_the_backup(keeper, server):
+    make_long(server)
+    process = keeper.start("backup", "--type", "database", "--physical")
+    wait_for(lambda: slots(server) == 1, "the base backup")
+    time.sleep(0.3)
+    server.stop("immediate")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"base backup" in err, err
+    server.start()
+    (server.data / "long").unlink()
+    assert not keeper.snapshots()
+    take(keeper)
+    keeper.verify()
+
+
+def test_an_interrupt_ends_it_at_once(keeper, server):
+    make_long(server)
+    process = keeper.start("backup", "--type", "database", "--physical")
+    wait_for(lambda: slots(server) == 1, "the base backup")
+    interrupt(process)
+    wait_for(lambda: slots(server) == 0, "its end in the server")
+    assert not keeper.snapshots()
 
 
 def test_a_role_that_may_not_is_told_which_right_it_needs(keeper, server):
