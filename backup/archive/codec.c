@@ -33,6 +33,11 @@ struct codec *codec_new(int level)
     return codec;
 }
 
+void codec_set_level(struct codec *codec, int level)
+{
+    codec->level = level;
+}
+
 void codec_free(struct codec *codec)
 {
     if (!codec)

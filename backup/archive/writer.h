@@ -39,7 +39,8 @@ struct chunk {
 
 /* A thread's own tools for encoding and decoding blocks. */
 struct codec;
-struct codec *codec_new(int level); /* zstd's level, 1…19; NULL: out of memory */
+struct codec *codec_new(int level);                   /* zstd's level; NULL: out of memory */
+void codec_set_level(struct codec *codec, int level); /* of what comes from now on */
 void codec_free(struct codec *codec);
 void codec_freep(struct codec **codec);
 

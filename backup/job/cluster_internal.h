@@ -20,7 +20,7 @@ struct cluster {
     struct gather_attributes top; /* of the data directory */
     struct cluster_manifest *manifest;
     const char *read_from; /* for whoever looks at the snapshot */
-    int failed; /* a note that could not be kept */
+    int failed;            /* a note that could not be kept */
     struct err err;
 };
 

@@ -171,6 +171,15 @@ void gather_part_abandon(struct gather_part *part)
     gather_part_free(part);
 }
 
+static bool has_pages(const struct gather_part *part)
+{
+    size_t i = 0;
+
+    while (i < part->run_count && part->runs[i].file->cutting.page != GATHER_BY_CONTENT)
+        i++;
+    return i == part->run_count;
+}
+
 int gather_store(struct worker *worker, struct gather_part *part, struct err *err)
 {
     struct gather *gather = part->gather;
@@ -178,7 +187,9 @@ int gather_store(struct worker *worker, struct gather_part *part, struct err *er
     struct pieces own = worker->pieces;
 
     worker->pieces = part->pieces;
+    worker->pages = has_pages(part);
     int r = units_store(worker, err);
+    worker->pages = false;
     for (size_t i = 0; i < part->run_count; i++) {
         struct err failure;
         int ended = end_run(r < 0 ? NULL : worker, &part->runs[i], &failure);

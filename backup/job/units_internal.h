@@ -106,6 +106,7 @@ struct worker {
     struct manyreads *many; /* NULL: not needed yet, or the kernel has none */
     struct desk *desk;      /* while it stores */
     size_t lane;            /* of the packer, for what it stores now */
+    bool pages;             /* that is of files that are overwritten page by page */
     struct pieces pieces;
 };
 

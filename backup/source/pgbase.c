@@ -152,7 +152,8 @@ static int ask_system(struct pgbase *base, struct err *err)
     return r;
 }
 
-/* Since version 18 a server may give up slots that are not read from, and ends who holds one. */
+/* Since version 18 a server may give up slots that are not read from, and ends who holds one.  A
+ * day or more is shown as "1d". */
 static int gives_up_slots(struct pgbase *base, bool *out, struct err *err)
 {
     char text[PGBASE_TEXT_SIZE];
@@ -162,7 +163,7 @@ static int gives_up_slots(struct pgbase *base, bool *out, struct err *err)
         return 0;
     int r = show(base, "idle_replication_slot_timeout", text, sizeof(text), err);
     if (r == 0)
-        *out = strcmp(text, "0") != 0;
+        *out = strcmp(text, "0") != 0 && !strchr(text, 'd');
     return r;
 }
 
@@ -263,7 +264,7 @@ static int take_tablespace(struct pgbase_result *out, const PGresult *rows, int 
     if (!read_decimal(PQgetvalue(rows, row, 0), UINT32_MAX, &oid) || location[0] != '/')
         return err_set(err, ERR_REMOTE, "tablespaces: the server's answer is not understood");
     struct pgbase_tablespace *space = &out->tablespaces[out->tablespace_count];
-    *space = (struct pgbase_tablespace){(uint32_t)oid, strdup(location), size};
+    *space = (struct pgbase_tablespace){(uint32_t)oid, strdup(location), size, false};
     if (!space->location)
         return err_set(err, ERR_NOMEM, "no memory for a tablespace");
     out->tablespace_count++;
@@ -383,6 +384,8 @@ static int back_up(struct pgbase *base, struct err *err)
         return r;
     tell_size(base);
     r = read_archives(base, rows, err);
+    if (r == 0)
+        r = pgbase_put_empty(base, err);
     if (r == -ERR_REMOTE)
         return tell_cause(base, err);
     if (r == 0)

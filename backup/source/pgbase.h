@@ -38,14 +38,16 @@ enum {
 };
 
 /* A note: why no slot keeps the log meanwhile. */
-#define PGBASE_SLOTS_EXPIRE                                                                       \
-    "no slot keeps the log meanwhile, since idle_replication_slot_timeout is set: wal_keep_size " \
+#define PGBASE_SLOTS_EXPIRE                                                                     \
+    "no slot keeps the log meanwhile, since idle_replication_slot_timeout is less than a day: " \
+    "wal_keep_size "                                                                            \
     "has to be large enough"
 
 struct pgbase_tablespace {
     uint32_t oid;
     char *location; /* absolute */
     uint64_t size;  /* as the server estimates it */
+    bool empty;     /* nothing came of it */
 };
 
 /* A file with pages whose checksums are wrong, and what the server said of the first of them. */

@@ -16,17 +16,18 @@ static void freep(char **text)
 static const char name_bytes[] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./";
 
-/* The name of a relation's file within a message, whatever its language: from "base/", "global/" or
- * "pg_tblspc/" as far as names of files go. */
+/* The name of a file that a server needs within a message, whatever its language: from "base/",
+ * "pg_xact" … as far as names of files go. */
 static bool find_name(const char *text, char out[NAME_MAX_SIZE])
 {
-    static const char *const tops[] = {"pg_tblspc/", "base/", "global/"};
+    static const char *const tops[] = {"pg_tblspc/",   "base/",        "global/",    "pg_xact",
+                                       "pg_multixact", "pg_commit_ts", "pg_logical", "pg_twophase"};
 
     for (size_t i = 0; i < sizeof(tops) / sizeof(tops[0]); i++) {
         const char *at = strstr(text, tops[i]);
         size_t size = at ? strspn(at, name_bytes) : 0;
 
-        if (size <= strlen(tops[i]) || size >= NAME_MAX_SIZE)
+        if (size == 0 || at[size - 1] == '/' || size >= NAME_MAX_SIZE)
             continue;
         memcpy(out, at, size);
         out[size] = 0;

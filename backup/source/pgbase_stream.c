@@ -92,16 +92,44 @@ static int end_entry(void *context, struct err *err)
     return base->options->sink.end(base->options->sink.context, err);
 }
 
-static void begin_tar(struct pgbase *base, const struct pgbase_tablespace *space)
+static void set_space(struct pgbase *base, struct pgbase_tablespace *space)
+{
+    base->space = space;
+    base->top_due = space != NULL;
+    base->prefix[0] = 0;
+    if (space)
+        (void)snprintf(base->prefix, sizeof(base->prefix), "pg_tblspc/%u/", space->oid);
+}
+
+static void begin_tar(struct pgbase *base, struct pgbase_tablespace *space)
 {
     struct pgtar_sink sink = {begin_entry, entry_data, end_entry, base};
 
     pgtar_init(&base->tar, &sink);
     base->part = PART_TAR;
-    base->top_due = space != NULL;
-    base->prefix[0] = 0;
-    if (space)
-        (void)snprintf(base->prefix, sizeof(base->prefix), "pg_tblspc/%u/", space->oid);
+    set_space(base, space);
+}
+
+/* The server says nothing where a tablespace is gone.  tablespace_map names it, so a restore wants
+ * its directory. */
+int pgbase_put_empty(struct pgbase *base, struct err *err)
+{
+    const struct pgtar_entry none = {.target = "", .mode = 0700};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < base->out->tablespace_count; i++) {
+        char text[PGBASE_TEXT_SIZE + 80];
+        if (!base->out->tablespaces[i].empty)
+            continue;
+        (void)snprintf(
+            text, sizeof(text),
+            "tablespace %u came empty: it was dropped meanwhile, or its disk is not there",
+            base->out->tablespaces[i].oid);
+        base->options->note(base->options->context, text);
+        set_space(base, &base->out->tablespaces[i]);
+        r = put_top(base, &none, err);
+    }
+    return r;
 }
 
 static int begin_manifest(struct pgbase *base, struct err *err)
@@ -118,13 +146,13 @@ static int begin_manifest(struct pgbase *base, struct err *err)
 
 static int end_part(struct pgbase *base, struct err *err)
 {
-    const struct pgtar_entry none = {.target = "", .mode = 0700}; /* it was dropped meanwhile */
     enum pgbase_part part = base->part;
 
     base->part = PART_NONE;
     if (part == PART_TAR) {
-        int r = pgtar_finish(&base->tar, err);
-        return r == 0 && base->top_due ? put_top(base, &none, err) : r;
+        if (base->top_due)
+            base->space->empty = true;
+        return pgtar_finish(&base->tar, err);
     }
     return part == PART_MANIFEST ? end_entry(base, err) : 0;
 }
@@ -155,7 +183,7 @@ static int read_copy(struct pgbase *base, struct err *err)
     return r < 0 ? r : end_part(base, err);
 }
 
-int pgbase_read_tar(struct pgbase *base, const struct pgbase_tablespace *space, struct err *err)
+int pgbase_read_tar(struct pgbase *base, struct pgbase_tablespace *space, struct err *err)
 {
     begin_tar(base, space);
     return read_copy(base, err);

@@ -63,7 +63,8 @@ void pgfiles_closep(struct pgfiles **files)
 /* Since version 18 a server may give up slots that are not read from, and ends who holds one. */
 static int gives_up_slots(struct pgfiles *files, bool *out, struct err *err)
 {
-    static const char sql[] = "SELECT current_setting('idle_replication_slot_timeout') <> '0'";
+    static const char sql[] = "SELECT setting::bigint BETWEEN 1 AND 86399 FROM pg_settings"
+                              " WHERE name = 'idle_replication_slot_timeout'";
     CLEANUP(pg_clearp) struct pg_result *rows = NULL;
 
     *out = false;
@@ -71,7 +72,7 @@ static int gives_up_slots(struct pgfiles *files, bool *out, struct err *err)
         return 0;
     int r = pg_query(files->conn, sql, &rows, err);
     if (r == 0)
-        *out = pg_is_true(rows, 0, 0);
+        *out = pg_count(rows) == 1 && pg_is_true(rows, 0, 0);
     return r;
 }
 
@@ -197,7 +198,8 @@ static int put_label(struct pgfiles *files, const char *label, const char *map, 
     int r = read_timeline(files, label, err);
 
     if (r == 0 && !pgfiles_same_spaces(files->out, map))
-        r = err_set(err, ERR_BUSY, "a tablespace was made or dropped as the backup began: again");
+        r = err_set(err, ERR_BUSY,
+                    "a tablespace was made or dropped as the backup began: try again");
     if (r == 0)
         r = pgfiles_put(files, "backup_label", label, strlen(label), err);
     if (r == 0 && *map)

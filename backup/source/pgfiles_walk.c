@@ -115,10 +115,11 @@ static int leave_out(const struct walking *walking, struct err *err)
 
     path_printable(walking->path, strlen(walking->path), shown, sizeof(shown));
     if (is_needed(walking->path))
-        return err_set(err, ERR_SYSTEM,
-                       "%.400s is no file and no directory: PostgreSQL has none in a backup, and "
-                       "without it the copy does not start",
-                       shown);
+        return err_set(
+            err, ERR_SYSTEM,
+            "%.400s is no file and no directory: PostgreSQL leaves such out of a backup, and "
+            "the copy would lack it",
+            shown);
     if (!walking->tells)
         return 0;
     (void)snprintf(text, sizeof(text), "left out, since it is no file and no directory: %.400s",
@@ -162,7 +163,7 @@ static int look(struct walking *walking, int parent, const char *directory, cons
     }
     if (kind != PGTREE_NONE && !is_directory && !S_ISREG(item->st.st_mode))
         return leave_out(walking, err);
-    item->kind = is_directory && !link && comes_by_link(walking, item) ? PGTREE_NONE : kind;
+    item->kind = is_directory && !link && comes_by_link(walking, item) ? PGTREE_EMPTY : kind;
     return 0;
 }
 
