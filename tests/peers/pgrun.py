@@ -5,7 +5,7 @@ from common import D, DATA, PGBIN, TMP, WORK, drop, opt, quiet, row
 from contender import Contender
 from jobs import fail
 from meter import Cg
-from schedule import repeat
+from schedule import ORDER, lockstep, runs
 
 CHECK = ("select count(*) || '/' || sum(hashtextextended(a::text, 7)) from pgbench_accounts a union all "
          "select count(*) || '/' || sum(hashtextextended(a::text, 7)) from pgbench_history a")
@@ -33,47 +33,49 @@ def pg(names):
     start(srv, '54391', cg)
     cs = [Contender(n, 'pgrun', 'contenders-pg', 'postgres') for n in names]
 
+    def backup(c, fn, job, tag, rep):
+        if job == 'first':
+            c.fresh(); c.must('do_init')
+        psql('54391', 'checkpoint'); drop(); quiet(); a = c.size() if os.path.isdir(c.W + '/repo') else 0.0
+        m = c.do(fn, tag, cgs=[cg])
+        b = c.size()
+        row(c.name, 'pgrun', job, rep, m, repo_mib=b, added_mib=b - a, verified=fail(c, m))
+        c.last = tag
+        return m
+
+    def restore(c, job, state, rep):
+        dest = TMP + '/pgrest'
+        subprocess.run(['rm', '-rf', dest]); os.makedirs(dest); os.chmod(dest, 0o700); shutil.chown(dest, 'postgres')
+        if c.text('echo "$KIND"').strip() == 'logical':
+            pgsh(PGBIN + '/initdb', '-D', dest, '-E', 'UTF8', '--locale=C', '-k')
+            with open(dest + '/postgresql.conf', 'a') as f:
+                f.write("unix_socket_directories='%s/run'\nlisten_addresses=''\nmax_wal_size=1GB\nautovacuum=off\nsynchronous_commit=off\n" % D)
+            start(dest, '54392', rcg)
+            psql('54392', 'create database bench', 'postgres')
+        drop(); quiet()
+        m = c.do('do_restore', c.last, dest, cgs=[cg, rcg])
+        v = fail(c, m)
+        if not v:
+            v = 'ok' if psql('54392', CHECK) == state else 'CONTENT DIFFERS'
+        row(c.name, 'pgrun', 'restore' if job == 'first' else 'restore2', rep, m, verified=v)
+        stop(dest); c.jobcg.kill(); rcg.kill(); subprocess.run(['rm', '-rf', dest])
+        return m
+
+    def failed(c, e):
+        row(c.name, 'pgrun', 'error', 1, verified='FAIL ' + repr(e)[:400])
+        stop(TMP + '/pgrest'); c.jobcg.kill(); rcg.kill()
+        cs.remove(c)
+
+    def once(c, job, call):
+        yield ORDER.index(job), 1
+        call(1)
+
     def phase(fn, job, tag, state):
-        for c in list(cs):
-            try:
-                kind = c.text('echo "$KIND"').strip()
-
-                def bak(rep):
-                    if job == 'first':
-                        c.fresh(); c.must('do_init')
-                    psql('54391', 'checkpoint'); drop(); quiet(); a = c.size() if os.path.isdir(c.W + '/repo') else 0.0
-                    m = c.do(fn, tag + (str(rep) if job != 'first' else ''), cgs=[cg])
-                    b = c.size()
-                    row(c.name, 'pgrun', job, rep, m, repo_mib=b, added_mib=b - a, verified=fail(c, m))
-                    c.last = tag + (str(rep) if job != 'first' else '')
-                    return m
-                repeat(c, job, bak) if job == 'first' else bak(1)
-
-                def res(rep):
-                    dest = TMP + '/pgrest'
-                    subprocess.run(['rm', '-rf', dest]); os.makedirs(dest); os.chmod(dest, 0o700); shutil.chown(dest, 'postgres')
-                    if kind == 'logical':
-                        pgsh(PGBIN + '/initdb', '-D', dest, '-E', 'UTF8', '--locale=C', '-k')
-                        with open(dest + '/postgresql.conf', 'a') as f:
-                            f.write("unix_socket_directories='%s/run'\nlisten_addresses=''\nmax_wal_size=1GB\nautovacuum=off\nsynchronous_commit=off\n" % D)
-                        start(dest, '54392', rcg)
-                        psql('54392', 'create database bench', 'postgres')
-                    drop(); quiet()
-                    m = c.do('do_restore', c.last, dest, cgs=[cg, rcg])
-                    v = fail(c, m)
-                    if not v:
-                        v = 'ok' if psql('54392', CHECK) == state else 'CONTENT DIFFERS'
-                    row(c.name, 'pgrun', 'restore' if job == 'first' else 'restore2', rep, m, verified=v)
-                    stop(dest); c.jobcg.kill(); rcg.kill(); subprocess.run(['rm', '-rf', dest])
-                    return m
-                if job == 'first' and (not opt.jobs or 'restore' in opt.jobs):
-                    repeat(c, 'restore', res)
-                elif job != 'first':
-                    res(1)
-            except Exception as e:
-                row(c.name, 'pgrun', 'error', 1, verified='FAIL ' + repr(e)[:400])
-                stop(TMP + '/pgrest'); c.jobcg.kill(); rcg.kill()
-                cs.remove(c)
+        """Each in turn, and again; but a backup of what has changed is one only once."""
+        how = runs if job == 'first' else once
+        lockstep([(c, how(c, job, lambda rep, c=c: backup(c, fn, job, tag, rep))) for c in cs], failed)
+        if job == 'incr' or not opt.jobs or 'restore' in opt.jobs:
+            lockstep([(c, runs(c, 'restore', lambda rep, c=c: restore(c, job, state, rep))) for c in cs], failed)
     try:
         phase('do_backup', 'first', 't1', psql('54391', CHECK))
         pgsh(PGBIN + '/pgbench', '-h', D + '/run', '-p', '54391', '-n', '-c', '1', '-t', '20000', '--random-seed=2', 'bench')

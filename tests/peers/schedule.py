@@ -27,11 +27,6 @@ def runs(c, job, once):
             extra, n = extra + 1, n + 1
 
 
-def repeat(c, job, once):
-    for _ in runs(c, job, once):
-        pass
-
-
 def lockstep(tasks, failed):
     """tasks: [(contender, generator)].  Whoever raises is told to failed(contender, exception) and is out."""
     at = {}
