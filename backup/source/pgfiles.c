@@ -260,6 +260,16 @@ int pgfiles_describe(struct pgfiles *files, struct pgtar_entry *out_top, struct 
     return 0;
 }
 
+/* Beyond one for each processor readers only push each other's bytes out of the caches; two, so
+ * that one may wait for the disk. */
+static size_t count_readers(unsigned jobs)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t enough = cores > 2 ? (size_t)cores : 2;
+
+    return jobs < enough ? jobs : enough;
+}
+
 int pgfiles_run(struct pgfiles *files, const struct pgfiles_options *options,
                 struct pgbase_result *out, struct err *err)
 {
@@ -272,8 +282,8 @@ int pgfiles_run(struct pgfiles *files, const struct pgfiles_options *options,
     files->options = options;
     files->out = &result;
     files->socket = PQsocket(files->conn);
-    r = crew_open(&files->crew, options->jobs, 2 * (size_t)options->jobs, options->progress,
-                  "to read files", err);
+    size_t readers = count_readers(options->jobs);
+    r = crew_open(&files->crew, readers, 2 * readers, options->progress, "to read files", err);
     if (r == 0)
         r = back_up(files, err);
     crew_close(&files->crew);

@@ -14,7 +14,7 @@
  * that may not begin a backup by a function, there is pgbase.
  *
  * Ownership: borrows the options; pgbase_result_clear() frees the result.
- * Threads:   called by one; `jobs` threads call the sink.
+ * Threads:   called by one; up to `jobs` threads call the sink.
  * Errors:    ERR_DENIED and ERR_SYSTEM (a file that cannot be read), ERR_REMOTE, ERR_CANCELLED,
  * ERR_BUSY: a tablespace came or went as it began; those of the sink.
  */
@@ -49,7 +49,7 @@ struct pgfiles_sink {
 
 struct pgfiles_options {
     const char *label; /* in backup_label */
-    unsigned jobs;     /* files at a time */
+    unsigned jobs;     /* files at a time, but no more than there are processors */
     struct pgfiles_sink sink;
     struct progress *progress;                     /* may be NULL */
     void (*note)(void *context, const char *text); /* something left out, or done without */
