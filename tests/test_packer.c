@@ -61,7 +61,7 @@ static int set_up(void **state)
     assert_true(references_init(&fixture.references) && references_init(&fixture.refused));
     fixture.dedup = dedup_new(NULL, &fixture.references, &fixture.refused);
     assert_non_null(fixture.dedup);
-    assert_int_equal(runindex_new(fixture.temp.repo, NULL, LEVEL, &fixture.index, &err), 0);
+    assert_int_equal(runindex_new(fixture.temp.repo, NULL, &fixture.index, &err), 0);
     options.repo = fixture.temp.repo;
     options.dedup = fixture.dedup;
     options.index = fixture.index;

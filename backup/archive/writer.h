@@ -39,6 +39,10 @@ struct chunk {
 
 /* A thread's own tools for encoding and decoding blocks. */
 struct codec;
+/* zstd's, for tables of what is in archives: most of it are ids, which do not compress, and higher
+ * levels only take longer to find that out. */
+enum { TABLE_LEVEL = -5 };
+
 struct codec *codec_new(int level);                   /* zstd's level; NULL: out of memory */
 void codec_set_level(struct codec *codec, int level); /* of what comes from now on */
 void codec_free(struct codec *codec);

@@ -12,8 +12,6 @@
 #include "backup/base/err.h"
 #include "backup/store/store.h"
 
-enum { SECTIONS_LEVEL = 1 };
-
 static void writer_abortp(struct writer **writer)
 {
     writer_abort(*writer);
@@ -158,7 +156,7 @@ static int write_tail(struct writer *writer, struct buf *index, struct writer_re
         .chunks = {.limit = SECTION_MAX},
     };
     CLEANUP(buf_clear) struct buf tail = {.limit = SIZE_MAX / 2};
-    CLEANUP(codec_freep) struct codec *codec = codec_new(SECTIONS_LEVEL);
+    CLEANUP(codec_freep) struct codec *codec = codec_new(TABLE_LEVEL);
     uint64_t offset = toc_stored_end(writer->blocks, writer->block_count);
 
     if (!codec)

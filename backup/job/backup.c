@@ -49,8 +49,7 @@ static int open_parts(struct attempt *attempt, struct err *err)
     if (!attempt->blocks || !attempt->dedup)
         return err_set(err, ERR_NOMEM, "no memory for a backup");
     blocks_read_all(attempt->blocks);
-    if ((r = runindex_new(options->repo, options->baseline, METADATA_LEVEL, &attempt->index, err)) <
-        0)
+    if ((r = runindex_new(options->repo, options->baseline, &attempt->index, err)) < 0)
         return r;
     packer.dedup = attempt->dedup;
     packer.index = attempt->index;

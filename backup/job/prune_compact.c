@@ -23,7 +23,6 @@
 #include "backup/store/store.h"
 
 enum {
-    LEVEL = 3,
     BATCH_ARCHIVES = 4096,
     LEAST_DEAD = 4096, /* less is not worth an archive, its index and its remap */
 };
@@ -127,7 +126,7 @@ static int batch_open(struct batch *batch, enum archive_kind kind, struct err *e
     int r = mover_new(repo, kind, archive_done, batch, &batch->mover, err);
 
     if (r == 0)
-        r = runindex_new(repo, NULL, LEVEL, &batch->index, err);
+        r = runindex_new(repo, NULL, &batch->index, err);
     batch->moved = calloc(BATCH_ARCHIVES, sizeof(*batch->moved));
     if (r == 0 && !batch->moved)
         return err_set(err, ERR_NOMEM, "no memory to move archives");

@@ -25,7 +25,7 @@ struct runindex {
     uint64_t bytes;
 };
 
-int runindex_new(struct repo *repo, struct baseline *baseline, int level, struct runindex **out,
+int runindex_new(struct repo *repo, struct baseline *baseline, struct runindex **out,
                  struct err *err)
 {
     struct runindex *index = calloc(1, sizeof(*index));
@@ -34,7 +34,7 @@ int runindex_new(struct repo *repo, struct baseline *baseline, int level, struct
     index->repo = repo;
     index->baseline = baseline;
     index->pending.limit = 2 * (size_t)RUNINDEX_RECORD_MAX;
-    index->codec = codec_new(level);
+    index->codec = codec_new(TABLE_LEVEL);
     pthread_mutex_init(&index->lock, NULL);
     if (!index->codec) {
         runindex_free(index);

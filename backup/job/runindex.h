@@ -21,7 +21,7 @@ struct writer_result;
 
 enum { RUNINDEX_RECORD_MAX = 8 * 1024 * 1024 };
 
-int runindex_new(struct repo *repo, struct baseline *baseline, int level, struct runindex **out,
+int runindex_new(struct repo *repo, struct baseline *baseline, struct runindex **out,
                  struct err *err);
 void runindex_free(struct runindex *index); /* NULL is allowed */
 

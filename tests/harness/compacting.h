@@ -76,7 +76,7 @@ static inline void compact(const struct compacting *how, const struct root *root
     size_t count;
     struct err err;
 
-    assert_int_equal(runindex_new(how->repo, NULL, 1, &index, &err), 0);
+    assert_int_equal(runindex_new(how->repo, NULL, &index, &err), 0);
     assert_int_equal(mover_new(how->repo, kind, compacting_done, index, &mover, &err), 0);
     for (size_t i = 0; i < root->archive_count; i++)
         if (root->archives[i].kind == kind)
