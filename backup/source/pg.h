@@ -80,8 +80,6 @@ struct pg_flow {
 };
 
 struct pg_flow pg_flow_start(void);
-/* Where nothing is there to read: lets some come together before it is waited for. */
-void pg_flow_pause(const struct pg_flow *flow, int fd);
 
 /* COPY: begin, then read or write until the end, then finish, also after a failure. */
 int pg_copy_begin(struct pg_conn *conn, const char *sql, struct err *err);

@@ -37,7 +37,7 @@ void pg_copy_free(char *row)
  * far for some more; not for so much that the server would wait for room meanwhile: a socket of the
  * same machine has some 100 KiB of it.
  */
-void pg_flow_pause(const struct pg_flow *flow, int fd)
+static void pause_for_more(const struct pg_flow *flow, int fd)
 {
     enum { SHORT = 256 * 1024, MORE = 48 * 1024, LEAST_NS = 20 * 1000, MOST_NS = 1000 * 1000 };
     struct pollfd server = {.fd = fd, .events = POLLIN};
@@ -64,7 +64,7 @@ int pg_copy_read(struct pg_conn *conn, struct pg_flow *flow, char **out, size_t 
 
     *out = NULL;
     while (r == 0 && (size = PQgetCopyData(conn, out, 1)) == 0 && PQsocket(conn) >= 0) {
-        pg_flow_pause(flow, PQsocket(conn));
+        pause_for_more(flow, PQsocket(conn));
         r = pg_wait(conn, false, err);
     }
     *out_size = r == 0 && size > 0 ? (size_t)size : 0;

@@ -9,9 +9,9 @@
 #include "backup/base/err.h"
 #include "backup/base/lsn.h"
 #include "backup/base/progress.h"
-#include "backup/base/random.h"
 #include "backup/source/pg.h"
 #include "backup/source/pgbase_internal.h"
+#include "backup/source/pgslot.h"
 
 enum {
     COMMAND_SIZE = 1024,
@@ -149,58 +149,6 @@ static int ask_system(struct pgbase *base, struct err *err)
         r = show(base, "wal_segment_size", text, sizeof(text), err);
     if (r == 0 && !read_size(text, &out->segment_size))
         r = err_set(err, ERR_REMOTE, "wal_segment_size %.30s is not understood", text);
-    return r;
-}
-
-/* Since version 18 a server may give up slots that are not read from, and ends who holds one.  A
- * day or more is shown as "1d". */
-static int gives_up_slots(struct pgbase *base, bool *out, struct err *err)
-{
-    char text[PGBASE_TEXT_SIZE];
-
-    *out = false;
-    if (base->out->version_number < SLOTS_EXPIRE_SINCE)
-        return 0;
-    int r = show(base, "idle_replication_slot_timeout", text, sizeof(text), err);
-    if (r == 0)
-        *out = strcmp(text, "0") != 0 && !strchr(text, 'd');
-    return r;
-}
-
-/* Without it the server may recycle the log of the backup before it has sent it; a server that has
- * no slot free is no reason to have no backup: should the log be gone, it says so in the end. */
-static int keep_log(struct pgbase *base, struct err *err)
-{
-    CLEANUP(pg_clearp) PGresult *result = NULL;
-    char command[COMMAND_SIZE], text[300];
-    struct err refused;
-    uint64_t number;
-
-    bool expires;
-    int r = gives_up_slots(base, &expires, err);
-    if (r == 0 && expires) {
-        base->options->note(base->options->context, PGBASE_SLOTS_EXPIRE);
-        return 0;
-    }
-    if (r == 0)
-        r = random_bytes(&number, sizeof(number), err);
-    if (r < 0)
-        return r;
-    (void)snprintf(command, sizeof(command),
-                   "CREATE_REPLICATION_SLOT \"yester_base_%016llx\" TEMPORARY PHYSICAL RESERVE_WAL",
-                   (unsigned long long)number);
-    if (ask(base, command, 1, &result, &refused) == 0)
-        return 0;
-    if (refused.code == ERR_CANCELLED || !result || PQstatus(base->conn) != CONNECTION_OK) {
-        *err = refused;
-        return -(int)err->code;
-    }
-    (void)snprintf(text, sizeof(text), "no slot to keep the log while it is sent: %.200s",
-                   refused.text);
-    base->options->note(base->options->context, text);
-    PGresult *more = NULL;
-    while ((r = pgbase_next_result(base, &more, err)) == 0 && more)
-        PQclear(more);
     return r;
 }
 
@@ -403,7 +351,7 @@ int pgbase_run(struct pg_conn *conn, const struct pgbase_options *options,
     result.version_number = pg_version(conn);
     int r = ask_system(&base, err);
     if (r == 0)
-        r = keep_log(&base, err);
+        r = pgslot_make(conn, true, options->note, options->context, err);
     if (r == 0)
         r = back_up(&base, err);
     PQsetNoticeReceiver(conn, before, NULL);

@@ -37,12 +37,6 @@ enum {
     PGBASE_TEXT_SIZE = 64,
 };
 
-/* A note: why no slot keeps the log meanwhile. */
-#define PGBASE_SLOTS_EXPIRE                                                                     \
-    "no slot keeps the log meanwhile, since idle_replication_slot_timeout is less than a day: " \
-    "wal_keep_size "                                                                            \
-    "has to be large enough"
-
 struct pgbase_tablespace {
     uint32_t oid;
     char *location; /* absolute */

@@ -31,9 +31,9 @@ int pgbase_wait(struct pgbase *base, struct err *err);
 int pgbase_read_messages(struct pgbase *base, struct err *err);
 /* COPY from an older one: the tar of one tablespace (NULL: of the data directory), the manifest. */
 int pgbase_read_tar(struct pgbase *base, struct pgbase_tablespace *space, struct err *err);
-/* When all tars have come. */
-int pgbase_put_empty(struct pgbase *base, struct err *err);
 int pgbase_read_manifest(struct pgbase *base, struct err *err);
+/* When all tars have come: the directories of tablespaces of which nothing did. */
+int pgbase_put_empty(struct pgbase *base, struct err *err);
 
 /* A notice receiver for libpq; `context` is the struct pgbase. */
 void pgbase_notice(void *context, const PGresult *result);

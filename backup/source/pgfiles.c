@@ -1,6 +1,5 @@
 #include "backup/source/pgfiles.h"
 
-#include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +11,10 @@
 #include "backup/base/log.h"
 #include "backup/base/lsn.h"
 #include "backup/base/progress.h"
-#include "backup/base/random.h"
 #include "backup/source/pgfiles_internal.h"
+#include "backup/source/pgslot.h"
 
-enum { SINCE_15 = 150000, SINCE_18 = 180000 };
+enum { SINCE_15 = 150000 };
 
 int pgfiles_open(const struct pg_server *server, struct pgfiles **out, struct err *err)
 {
@@ -59,55 +58,6 @@ void pgfiles_closep(struct pgfiles **files)
 }
 
 /* ---- the beginning ------------------------------------------------------------------------- */
-
-/* Since version 18 a server may give up slots that are not read from, and ends who holds one. */
-static int gives_up_slots(struct pgfiles *files, bool *out, struct err *err)
-{
-    static const char sql[] = "SELECT setting::bigint BETWEEN 1 AND 86399 FROM pg_settings"
-                              " WHERE name = 'idle_replication_slot_timeout'";
-    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
-
-    *out = false;
-    if (pg_version(files->conn) < SINCE_18)
-        return 0;
-    int r = pg_query(files->conn, sql, &rows, err);
-    if (r == 0)
-        *out = pg_count(rows) == 1 && pg_is_true(rows, 0, 0);
-    return r;
-}
-
-/* As long as the connection is there. */
-static int keep_log(struct pgfiles *files, struct err *err)
-{
-    static const char sql[] = "SELECT pg_create_physical_replication_slot($1, true, true)";
-    CLEANUP(pg_clearp) struct pg_result *rows = NULL;
-    char name[40], text[300];
-    const char *const values[] = {name};
-    struct err refused;
-    uint64_t number;
-    bool expires;
-
-    int r = gives_up_slots(files, &expires, err);
-    if (r == 0 && expires) {
-        files->options->note(files->options->context, PGBASE_SLOTS_EXPIRE);
-        return 0;
-    }
-    if (r == 0)
-        r = random_bytes(&number, sizeof(number), err);
-    if (r < 0)
-        return r;
-    (void)snprintf(name, sizeof(name), "yester_base_%016" PRIx64, number);
-    if (pg_query_with(files->conn, sql, values, 1, &rows, &refused) == 0)
-        return 0;
-    if (refused.code == ERR_CANCELLED || pg_is_lost(files->conn)) {
-        *err = refused;
-        return -(int)err->code;
-    }
-    (void)snprintf(text, sizeof(text), "no slot to keep the log while it is read: %.200s",
-                   refused.text);
-    files->options->note(files->options->context, text);
-    return 0;
-}
 
 static int begin(struct pgfiles *files, struct err *err)
 {
@@ -229,7 +179,8 @@ static int end(struct pgfiles *files, struct err *err)
 
 static int back_up(struct pgfiles *files, struct err *err)
 {
-    int r = keep_log(files, err);
+    const struct pgfiles_options *options = files->options;
+    int r = pgslot_make(files->conn, false, options->note, options->context, err);
 
     if (r == 0)
         r = begin(files, err);

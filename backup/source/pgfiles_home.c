@@ -126,20 +126,15 @@ static pid_t find_peer(const struct pg_conn *conn)
     return peer.pid;
 }
 
-/* Whether /proc has the same for the process and for this one (`own` NULL: for `other`). */
-static bool is_same(pid_t pid, const char *what, const char *own, const struct stat *other)
+/* Whether this is `ours`, as /proc has it of the process. */
+static bool is_same(pid_t pid, const char *what, const struct stat *ours)
 {
     char path[64];
-    struct stat theirs, ours;
+    struct stat theirs;
 
     (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
-    if (stat(path, &theirs) < 0)
-        return false;
-    if (!own)
-        ours = *other;
-    else if (stat(own, &ours) < 0)
-        return false;
-    return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+    return stat(path, &theirs) == 0 && theirs.st_dev == ours->st_dev &&
+           theirs.st_ino == ours->st_ino;
 }
 
 /* The first line of postmaster.pid. */
@@ -171,15 +166,16 @@ static int open_directory(struct pgfiles *files, const char *path, struct err *w
 {
     pid_t peer = find_peer(files->conn);
     CLEANUP(closep) int fd = -1;
-    struct stat st;
+    struct stat directory, mounts, root;
 
     if (peer <= 0)
         return not_here(why, "it is not reached by a socket of this machine");
     if (path[0] != '/' || io_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0, &fd, why) < 0 ||
-        fstat(fd, &st) < 0)
+        fstat(fd, &directory) < 0)
         return not_here(why, "its data directory cannot be read here");
-    if (!is_same(peer, "ns/mnt", "/proc/self/ns/mnt", NULL) || !is_same(peer, "root", "/", NULL) ||
-        !is_same(peer, "cwd", NULL, &st) || !is_postmaster(fd, peer) ||
+    if (stat("/proc/self/ns/mnt", &mounts) < 0 || stat("/", &root) < 0 ||
+        !is_same(peer, "ns/mnt", &mounts) || !is_same(peer, "root", &root) ||
+        !is_same(peer, "cwd", &directory) || !is_postmaster(fd, peer) ||
         !has_system_id(fd, files->system_id))
         return not_here(why, "the directory of that name is not known to be the server's");
     files->directory = fd;

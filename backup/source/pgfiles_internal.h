@@ -1,6 +1,6 @@
 /* pgfiles_internal — shared by pgfiles.c (the backup), pgfiles_home.c (whether the data directory
- * is here), pgfiles_walk.c (what is in it), pgfiles_read.c (files into the sink) and pgfiles_log.c
- * (the log). */
+ * is here), pgfiles_spaces.c (tablespaces), pgfiles_walk.c (what is in it), pgfiles_read.c (files
+ * into the sink) and pgfiles_log.c (the log). */
 #pragma once
 
 #include <pthread.h>

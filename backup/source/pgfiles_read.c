@@ -160,6 +160,12 @@ static int read_some(struct reading *reading, bool *out_ended, struct err *err)
                      : sink->push(reading->file, room, got, err);
 }
 
+static int log_is_gone(const char *path, struct err *err)
+{
+    return err_set(err, ERR_REMOTE, "%s: the server has removed the log that the backup needs",
+                   path);
+}
+
 /* A segment of the log that the server does not need any more gets another name, and is then
  * written anew: what was read is good while the name is still there. */
 static int check_segment(const struct reading *reading, struct err *err)
@@ -171,8 +177,7 @@ static int check_segment(const struct reading *reading, struct err *err)
         fstatat(reading->parent, name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
         now.st_ino == reading->st.st_ino && now.st_dev == reading->st.st_dev)
         return 0;
-    return err_set(err, ERR_REMOTE, "%s: the server has removed the log that the backup needs",
-                   reading->path);
+    return log_is_gone(reading->path, err);
 }
 
 static int read_file(struct reading *reading, struct err *err)
@@ -252,8 +257,7 @@ int pgfiles_submit(struct pgfiles *files, int parent, const char *name, const ch
     }
     int r = open_file(parent, name, path, &reading->fd, &reading->st, err);
     if (r == 0 && reading->fd < 0 && whole_size > 0)
-        r = err_set(err, ERR_REMOTE, "%s: the server has removed the log that the backup needs",
-                    path);
+        r = log_is_gone(path, err);
     if (r < 0 || reading->fd < 0) {
         free(reading);
         return r;

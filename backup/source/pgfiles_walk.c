@@ -140,7 +140,7 @@ static bool may_follow(const struct walking *walking, const char *directory, con
            is_tablespace(walking);
 }
 
-/* *out_kind: PGTREE_NONE for what is left out, or gone. */
+/* item->kind: PGTREE_NONE for what is left out, or gone. */
 static int look(struct walking *walking, int parent, const char *directory, const char *name,
                 struct pgfiles_item *item, bool *out_follow, struct err *err)
 {

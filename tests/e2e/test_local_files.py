@@ -290,3 +290,14 @@ def test_a_file_that_cannot_be_read_ends_it_and_is_named(user_yester, server):
     result = user_yester.run("backup", "--type", "database", "--physical", rc=1)
     assert "not yours: cannot read" in result.errors
     assert len(user_yester.snapshots()) == 1
+
+
+@pytest.mark.skipif(bindir() is None or major() < 18, reason="servers give up slots since 18")
+@pytest.mark.parametrize("local_files", ["yes", "no"])
+@pytest.mark.parametrize("timeout, noted", [("1min", True), ("25h", False), ("0", False)])
+def test_a_slot_that_would_be_given_up_is_done_without(keeper, server, local_files, timeout, noted):
+    choose(keeper, local_files)
+    server.sql(f"ALTER SYSTEM SET idle_replication_slot_timeout = '{timeout}'")
+    server.sql("SELECT pg_reload_conf()")
+    result = keeper.run("backup", "--verbose", "--type", "database", "--physical")
+    assert ("no slot keeps the log" in result.errors) == noted
