@@ -299,11 +299,24 @@ static int bring_along(struct run *run, int status)
     return failed && status == 0 ? EXIT_AFTERWARDS : status;
 }
 
-/* The interruption came when the snapshot was being published already. */
-static int leave_out(int status)
+/* The interruption came when the snapshot was being published already: what was to be done
+ * afterwards is named; where that is nothing, all is done. */
+static int leave_out(const struct run *run, int status)
 {
-    console_say("interrupted: the snapshot is there; --retention, replicas and what renews locks "
-                "were left out");
+    const struct app *app = run->app;
+    const char *const left[] = {
+        app_text(app, "retention") ? ", --retention" : "",
+        app->config.replica_count > 0 ? ", replicas" : "",
+        run->session.repo->store->retention_ns > 0 ? ", renewed locks" : "",
+    };
+    char all[sizeof(", --retention, replicas, renewed locks")];
+
+    snprintf(all, sizeof(all), "%s%s%s", left[0], left[1], left[2]);
+    if (!all[0]) {
+        console_say("interrupted: the snapshot is there, and nothing was left to do");
+        return status;
+    }
+    console_say("interrupted: the snapshot is there; left out: %s", all + strlen(", "));
     return status == 0 ? EXIT_AFTERWARDS : status;
 }
 
@@ -348,7 +361,7 @@ static int back_up(struct run *run, struct err *err)
     run->took_ns = clock_boot_ns() - started;
     int status = tell(run, run->took_ns);
     if (progress_cancelled(&run->progress) && !how.dry_run)
-        return leave_out(status);
+        return leave_out(run, status);
     status = lock(run, status);
     return bring_along(run, retain(run, status));
 }

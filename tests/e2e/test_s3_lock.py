@@ -485,12 +485,8 @@ def test_what_was_copied_slowly_is_locked_anew_before_the_snapshot_comes(y, tree
     assert all(until >= root - 16 / 8 - 1 for _, until in referred(dates).values())
 
 
-def test_what_is_interrupted_when_the_snapshot_is_published_says_that_it_is_there(y, tree, replica):
-    y.lock("400s governance")
-    y.init()
-    y.backup(tree)
-    before = y.dates("data/")
-    y.lock("2000s governance", y.replica % "2000s governance")
+def interrupted_at_publication(y, tree, *args):
+    """Its exit status, the name it told, and its messages."""
     with ChaosProxy(y.s3.address) as proxy:
         def interrupt(method, path):
             if method == "PUT" and "/snapshots/" in path and "claims/" not in path:
@@ -498,14 +494,33 @@ def test_what_is_interrupted_when_the_snapshot_is_published_says_that_it_is_ther
                 time.sleep(0.1)
             return False
         proxy.deny = interrupt
-        process = y.start("backup", "--type", "files", tree, env={"AWS_ENDPOINT_URL": proxy.endpoint})
+        process = y.start("backup", "--type", "files", *args, tree, env={"AWS_ENDPOINT_URL": proxy.endpoint})
         out, errors = process.communicate(timeout=60)
-    name = out.decode().split()[-1]
-    assert process.returncode == 5 and b"interrupted: the snapshot is there" in errors
+    return process.returncode, out.decode().split()[-1], errors.decode()
+
+
+def test_what_is_interrupted_when_the_snapshot_is_published_says_that_it_is_there(y, tree, replica):
+    y.lock("400s governance")
+    y.init()
+    y.backup(tree)
+    before = y.dates("data/")
+    y.lock("2000s governance", y.replica % "2000s governance")
+    status, name, errors = interrupted_at_publication(y, tree)
+    assert status == 5 and "interrupted: the snapshot is there; left out: replicas, renewed locks\n" in errors
     assert name in y.run("list").text and not at(y, replica)
     assert all(y.dates("data/")[name] == date for name, date in before.items())
     y.backup(tree)
     assert [found for found in at(y, replica) if name in found]
+
+
+def test_what_is_interrupted_when_nothing_else_is_to_be_done_is_done(y, tree):
+    y.lock("")
+    y.init()
+    status, name, errors = interrupted_at_publication(y, tree)
+    assert status == 0 and "interrupted: the snapshot is there, and nothing was left to do\n" in errors
+    status, other, errors = interrupted_at_publication(y, tree, "--retention", "9")
+    assert status == 5 and "interrupted: the snapshot is there; left out: --retention\n" in errors
+    assert {name, other} == {s["name"] for s in y.snapshots()}
 
 
 def test_a_forget_that_cannot_ask_until_when_it_is_locked_is_one_all_the_same(y, tree):
