@@ -3,6 +3,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 
 import pytest
 
@@ -263,6 +264,44 @@ def test_where_it_cannot_be_read_here_the_server_sends_it(keeper, server, make_s
         verify_backup(server, mount.path / name / "database" / "cluster")
     if why == "from a standby":
         standby.stop("immediate")
+
+
+FORWARDER = """
+import os, socket, sys, threading
+os.chdir(sys.argv[1])
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[2])
+os.chmod(sys.argv[2], 0o777)
+listener.listen()
+def pump(a, b):
+    while data := a.recv(65536):
+        b.sendall(data)
+    b.shutdown(socket.SHUT_WR)
+while True:
+    here, there = listener.accept()[0], socket.socket(socket.AF_UNIX)
+    there.connect(sys.argv[3])
+    for pair in (here, there), (there, here):
+        threading.Thread(target=pump, args=pair, daemon=True).start()
+"""
+
+
+def test_who_passes_on_to_a_server_is_not_the_server(keeper, server, work):
+    """It sits in the data directory, and may pass on to whatever: a server of another machine that has the same paths."""
+    some_rows(server)
+    choose(keeper, "yes")
+    name = f".s.PGSQL.{server.port}"
+    between = work / "between"
+    between.mkdir()
+    process = subprocess.Popen([sys.executable, "-c", FORWARDER, server.data, between / name, server.directory / name])
+    try:
+        wait_for(lambda: (between / name).exists(), "the one between")
+        keeper.env["POSTGRES_HOST"] = str(between)
+        assert read_from(keeper, take(keeper)) == "base_backup"
+    finally:
+        process.kill()
+        process.wait()
+    keeper.env.update(settings(server))
+    assert read_from(keeper, take(keeper)) == "data_directory"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
