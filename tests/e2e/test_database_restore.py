@@ -1,4 +1,6 @@
 """Databases back into a server, judged by what pg_dump says of both."""
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -28,6 +30,25 @@ def dump(server, database, *more):
             rows = None
         else:
             rows.append(line)
+    return out
+
+
+def digest(server, database, *more):
+    """What pg_dump says of it, of each table's rows only the number and a sum that has no order: of what memory would not hold."""
+    out, count, total = [], None, 0
+    process = subprocess.Popen(server.command(server.bin / "pg_dump", "--restrict-key=yester", "-d", database, *more),
+                               env=server.env, cwd=server.directory, stdout=subprocess.PIPE)
+    for line in process.stdout:
+        if count is None:
+            out.append(line)
+            count, total = (0, 0) if re.match(rb"COPY .* FROM stdin;$", line) else (None, 0)
+        elif line == b"\\.\n":
+            out.append((count, total))
+            count = None
+        else:
+            count += 1
+            total += int.from_bytes(hashlib.blake2b(line, digest_size=16).digest(), "little")
+    assert process.wait() == 0
     return out
 
 
@@ -185,6 +206,43 @@ def test_pgbench_at_scale_50_comes_back_while_it_was_written(keeper, server, mak
                      " (SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history)", "shop")
     assert len(set(sums.split("|"))) == 1, sums
     assert fresh.sql("SELECT count(*) FROM pgbench_accounts", "shop") == "5000000"
+
+
+@pytest.mark.long
+def test_pgbench_at_scale_50_and_everything_awkward_come_back_the_same(keeper, server, make_server):
+    """Once by a restore, once by hand from the mount: pg_restore, psql -f of each file, pg_restore."""
+    server.configure(shared_buffers="256MB", max_wal_size="4GB")
+    server.stop()
+    server.start()
+    fill(server)
+    server.run("pgbench", "-i", "-s", "50", "-q", "shop")
+    server.run("pgbench", "-n", "-t", "2000", "-c", "4", "shop")
+    for at in range(0, 2000, 250):
+        server.sql(";".join(f"CREATE TABLE t{i} (id int PRIMARY KEY, x text); INSERT INTO t{i} VALUES (1, 'row {i}')"
+                            for i in range(at, at + 250)), "shop")
+    name = keeper.backup(type="database")
+    before, without = digest(server, "shop"), digest(server, "shop", "--no-blobs")
+    assert [entry for entry in before if entry[0] == 5_000_000]
+
+    fresh = make_server("fresh")
+    fresh.configure(fsync="off", max_wal_size="4GB")
+    pointed_at(keeper, fresh).run("restore", "latest", "--type", "database", timeout=1800)
+    assert digest(fresh, "shop") == before
+    fresh.sql("CREATE DATABASE by_hand TEMPLATE template0")
+
+    def by_hand(program, *args):
+        subprocess.run([fresh.bin / program, "-d", "by_hand", *args], env=fresh.env, check=True, stdout=subprocess.DEVNULL)
+
+    with keeper.mount() as mount:
+        top = mount.path / name / "database" / "shop"
+        by_hand("pg_restore", "--section=pre-data", top / "schema.dump")
+        for file in sorted([*top.glob("*/*.sql"), top / "sequences.sql"]):
+            if file.name != "objects.sql":
+                by_hand("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-f", file)
+        by_hand("pg_restore", "--section=post-data", top / "schema.dump")
+        for view in json.loads((top / "manifest.json").read_text())["materialized_views"]:
+            by_hand("psql", "-Xqc", f"REFRESH MATERIALIZED VIEW {view}")
+    assert digest(fresh, "by_hand", "--no-blobs") == without
 
 
 def test_who_may_not_make_databases_is_told_before_anything_is_done(keeper, server):
