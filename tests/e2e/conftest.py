@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,8 +118,8 @@ class Yester:
 
     @property
     def notice(self):
-        """Seconds until a mount has noticed a new snapshot: in a bucket it looks every ten."""
-        return 20 if self.s3 else 1.5
+        """Seconds until a mount has noticed a new snapshot, on a busy machine: it is told at once, in a bucket it looks every ten."""
+        return 20 if self.s3 else 5
 
     @property
     def location(self):
@@ -291,6 +292,16 @@ def wait_for(condition, what, seconds=30):
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def suspended(process):
+    """It does nothing meanwhile, so that what is to happen in the middle of its work does."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def same(a, b, **options):

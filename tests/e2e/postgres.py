@@ -74,7 +74,7 @@ def sessions(server):
     return int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('yester', 'pg_dump')"))
 
 
-def interrupt(process, within=3):
+def interrupt(process, within=20):
     """SIGINT, and how it ended; the machine may be busy."""
     process.send_signal(signal.SIGINT)
     started = time.monotonic()

@@ -50,10 +50,11 @@ class Counted:
 
     def settled(self):
         """When what is pushed ahead of its reader has come to an end."""
-        before = self.counts()
-        while time.sleep(0.2) or (now := self.counts()) != before:
-            before = now
-        return now
+        seen = [self.counts()]
+        while len(seen) < 3 or seen[-3:] != [seen[-1]] * 3:
+            time.sleep(0.2)
+            seen.append(self.counts())
+        return seen[-1]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from conftest import wait_for
+from conftest import suspended, wait_for
 from postgres import LOGICAL, big_table, cat, copying, keeper, make_server, server  # noqa: F401 (fixtures)
 
 pytestmark = LOGICAL
@@ -94,8 +94,9 @@ def test_schemas_that_get_other_names_meanwhile_are_what_they_were(one_by_one, s
         server.sql(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.orders AS SELECT '{schema}' AS who", "shop")
     process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
     wait_for(lambda: only_copying(server), "the first COPY")
-    server.sql("ALTER SCHEMA app RENAME TO old; ALTER SCHEMA staging RENAME TO app; ALTER SCHEMA gone RENAME TO \"Was \"\"it\"\"\"",
-               "shop")
+    with suspended(process):
+        server.sql("ALTER SCHEMA app RENAME TO old; ALTER SCHEMA staging RENAME TO app; ALTER SCHEMA gone RENAME TO \"Was \"\"it\"\"\"",
+                   "shop")
     out, err = process.communicate(timeout=120)
     name = out.decode().split()[-1]
     assert process.returncode == 0, err
@@ -115,7 +116,8 @@ def test_schemas_that_change_names_and_have_other_columns_are_what_they_were(one
                "CREATE SCHEMA green; CREATE TABLE green.orders AS SELECT 'green' AS who, 1 AS more", "shop")
     process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
     wait_for(lambda: only_copying(server), "the first COPY")
-    server.sql("ALTER SCHEMA blue RENAME TO old; ALTER SCHEMA green RENAME TO blue; ALTER SCHEMA old RENAME TO green", "shop")
+    with suspended(process):
+        server.sql("ALTER SCHEMA blue RENAME TO old; ALTER SCHEMA green RENAME TO blue; ALTER SCHEMA old RENAME TO green", "shop")
     out, err = process.communicate(timeout=120)
     name = out.decode().split()[-1]
     assert process.returncode == 0, err
@@ -131,10 +133,11 @@ def test_locks_that_are_lost_meanwhile_leave_no_table_that_only_looks_whole(one_
         server.sql(f"CREATE TABLE t{i} AS SELECT i FROM generate_series(1, 2000) i", "shop")
     process = one_by_one.start("backup", "--type", "database", "--bwlimit", "4M")
     wait_for(lambda: only_copying(server), "the first COPY")
-    assert server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE relation = 't0'::regclass"
-                      " AND mode = 'AccessShareLock' AND granted AND pid <> pg_backend_pid()", "shop") == "1"
-    for i in range(3):
-        server.sql(ANEW[i].format(f"t{i}"), "shop")
+    with suspended(process):
+        assert server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE relation = 't0'::regclass"
+                          " AND mode = 'AccessShareLock' AND granted AND pid <> pg_backend_pid()", "shop") == "1"
+        for i in range(3):
+            server.sql(ANEW[i].format(f"t{i}"), "shop")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 3 and b"shop/public/t0: it was made anew while it was read" in err.replace(b"cannot read ", b""), err
     name = out.decode().split()[-1]

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -25,6 +26,7 @@ def marked(work):
         path = top / f"d{i % 4}" / f"mark.{i}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"%d\n" % i * 100)
+    time.sleep(0.05)  # what changed a moment ago is read once more
     return top
 
 

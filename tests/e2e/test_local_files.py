@@ -1,4 +1,5 @@
 """A data directory that is read here beside the same one as the server sends it, and when it may not be read here."""
+import contextlib
 import os
 import re
 import stat
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import wait_for
+from conftest import suspended, wait_for
 from pgserver import Server, bindir, major
 from postgres import make_server, settings  # noqa: F401
 from test_physical import add_tablespace, choose, make_long, read_from, some_rows, take, verify_backup
@@ -176,9 +177,10 @@ def test_a_tablespace_that_is_dropped_meanwhile_comes_back_dropped(user_yester, 
     make_long(server, 1 << 33)
     process = keeper.start("backup", "--type", "database", "--physical")
     wait_for(lambda: has_begun(server), "the base backup")
-    server.sql("DROP TABLE in_space")
-    server.sql("CHECKPOINT")
-    server.sql("DROP TABLESPACE space")
+    # Who drops a tablespace waits for all of the server's processes, and one that sends would wait for who is suspended.
+    with suspended(process) if local_files == "yes" else contextlib.nullcontext():
+        server.sql("DROP TABLE in_space; CHECKPOINT")
+        server.sql("DROP TABLESPACE space")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     name = out.decode().split()[-1]
@@ -232,9 +234,10 @@ def test_log_that_is_gone_ends_it(keeper, server):
     make_long(server, 1 << 33)
     process = keeper.start("backup", "--verbose", "--type", "database", "--physical")
     wait_for(lambda: has_begun(server), "the base backup")
-    for _ in range(4):
-        server.sql("CREATE TABLE w AS SELECT repeat('w', 1000) FROM generate_series(1, 20000); DROP TABLE w; SELECT pg_switch_wal()")
-        server.sql("CHECKPOINT")
+    with suspended(process):
+        for _ in range(4):
+            server.sql("CREATE TABLE w AS SELECT repeat('w', 1000) FROM generate_series(1, 20000); DROP TABLE w; SELECT pg_switch_wal()")
+            server.sql("CHECKPOINT")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and b"the server has removed the log that the backup needs" in err, err
     assert not keeper.snapshots()

@@ -56,10 +56,10 @@ def test_a_mount_loses_and_regains_what_is_forgotten(yester, source, five):
     with yester.mount() as mount:
         assert (mount.path / five[2]).exists()
         yester.run("forget", five[2])
-        wait_for(lambda: five[2] not in [p.name for p in mount.path.iterdir()], "the mount to see it", 15)
+        wait_for(lambda: five[2] not in [p.name for p in mount.path.iterdir()], "the mount to see it", 30)
         assert (mount.tree(five[3], source) / "file").read_text() == "version 3"
         yester.run("unforget", five[2])
-        wait_for(lambda: five[2] in [p.name for p in mount.path.iterdir()], "the mount to see it", 15)
+        wait_for(lambda: five[2] in [p.name for p in mount.path.iterdir()], "the mount to see it", 30)
         assert (mount.tree(five[2], source) / "file").read_text() == "version 2"
 
 

@@ -124,7 +124,7 @@ def test_a_machine_that_only_knows_imdsv1_is_not_asked_further(s3_yester, machin
 
 def test_keys_about_to_expire_are_fetched_again_while_a_run_goes_on(s3_yester, machine, tree):
     machine.lifetime = 301  # they are renewed five minutes before
-    with ChaosProxy(s3_yester.s3.address, delay=0.1) as proxy:
+    with ChaosProxy(s3_yester.s3.address, delay=0.25) as proxy:
         s3_yester.backup(tree, env={"AWS_ENDPOINT_URL": proxy.endpoint})
     assert machine.number > 1
     same(tree, s3_yester.restored(tree))
@@ -159,7 +159,7 @@ def test_a_web_identitys_token_is_read_again_from_its_file(s3_yester, aws, tree,
     token = work / "token"
     token.write_text(aws.web_token)
     s3_yester.env.update(AWS_WEB_IDENTITY_TOKEN_FILE=str(token), AWS_ROLE_ARN=ROLE, AWS_ENDPOINT_URL_STS=aws.url)
-    with ChaosProxy(s3_yester.s3.address, delay=0.1) as proxy:
+    with ChaosProxy(s3_yester.s3.address, delay=0.25) as proxy:
         def renew(number):
             if number == 4:
                 aws.web_token = "renewed"

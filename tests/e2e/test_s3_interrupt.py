@@ -11,7 +11,7 @@ from conftest import same, wait_for
 
 pytestmark = pytest.mark.xdist_group("s3")
 
-SOON = 4  # seconds; the default patience is 300
+SOON = 20  # seconds: two or three when nothing else runs; the default patience is 300
 
 
 @pytest.fixture

@@ -253,7 +253,7 @@ def test_the_receiver_ends_at_once_while_its_bucket_is_away_and_loses_nothing(s3
             wait_for(lambda: len(proxy.requests) > asked, "the receiver to store it")
             began = time.monotonic()
             assert receiver.end() == 130, receiver.text
-            assert time.monotonic() - began < 5, receiver.text
+            assert time.monotonic() - began < 20, receiver.text
             assert "all before" in receiver.text
         setattr(proxy, how, False)
         assert confirmed(server) >= durable
@@ -384,7 +384,8 @@ def test_a_gap_is_told_and_the_receiver_goes_on_behind_it(user_yester, server):
     missing = server.run("psql", "-Atc", f"SELECT pg_walfile_name('{gap['start']}')").stdout.strip()
     assert number(gap["start"]) < number(gap["end"])
     fetch(y, server, missing[:-8] + f"{int(missing[-8:], 16) + 1:08X}", rc=1)
-    assert number(status["ranges"][-1]["end"]) == end and status["server"]["behind"] == 0
+    # A server of some age logs what runs, every 15 seconds.
+    assert number(status["ranges"][-1]["end"]) >= end and status["server"]["behind"] < 65536
     assert status["server"]["slots"][0]["name"] == "yester"
     assert "GAP" in y.run("wal", "status").text and "GAP" in y.run("points").text
     # Another host, or this one without its catalog, finds the same.
@@ -395,6 +396,11 @@ def test_a_gap_is_told_and_the_receiver_goes_on_behind_it(user_yester, server):
     assert again["ranges"] == status["ranges"] and again["gaps"] == status["gaps"] and again["server"] is None
     y.run("catalog", "rebuild")
     assert y.run("--json", "wal", "status").json()["ranges"] == status["ranges"]
+
+
+def without_tails(y):
+    """Pieces of the open segment are stored whenever the server writes."""
+    return [p for p in y.objects() if p.relative_to(y.repo).parts[0] not in ("tails", "tmp")]
 
 
 def test_a_slot_that_the_server_gave_up_is_made_again_behind_the_gap(user_yester, server):
@@ -474,9 +480,9 @@ def test_points_and_prune_go_by_the_physical_backups(user_yester, server):
         assert (one, two) == (first, second) and start < later < until
         all_segments = [p.name for p in segments(server)]
         needed = [n for n in all_segments if int(n[16:], 16) >= start >> 24]
-        before = y.objects()
+        before = without_tails(y)
         y.run("prune", "--dry-run")
-        assert y.objects() == before
+        assert without_tails(y) == before
         y.run("prune", "--now")
         kept = [n for n in all_segments if fetch(y, server, n, rc=(0, 1)).__class__ is bytes]
         assert kept == needed and len(kept) < len(all_segments)
