@@ -41,6 +41,7 @@ static const struct {
 static const struct {
     const char *words, *hint;
 } rights[] = {
+    {": Permission denied", "the file system refuses it to the user that the server runs as"},
     {"row-level security", "the role needs BYPASSRLS, or must own the table"},
     {"replication", "the role needs REPLICATION"},
     {"WAL sender", "the role needs REPLICATION"},

@@ -331,6 +331,9 @@ def test_a_file_that_cannot_be_read_ends_it_and_is_named(user_yester, server):
     secret.chmod(0o600)
     result = user_yester.run("backup", "--type", "database", "--physical", rc=1)
     assert "not yours: cannot read" in result.errors
+    choose(user_yester, "no")
+    result = user_yester.run("backup", "--type", "database", "--physical", rc=1)
+    assert "not yours" in result.errors and "refuses it to the user that the server runs as" in result.errors
     assert len(user_yester.snapshots()) == 1
 
 
