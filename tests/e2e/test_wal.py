@@ -15,6 +15,7 @@ from conftest import NOBODY, ROOT, wait_for
 
 sys.path.insert(0, str(ROOT / "tests" / "harness"))
 import pgserver  # noqa: E402
+from ports import free_port  # noqa: E402
 
 pytestmark = [pytest.mark.skipif(pgserver.bindir() is None, reason="needs a PostgreSQL server"),
               pytest.mark.xdist_group("postgres")]
@@ -352,7 +353,7 @@ def test_a_dry_run_makes_no_slot(user_yester, server):
 
 def test_a_server_that_is_not_there_or_refuses_is_told_at_once(user_yester, server):
     y = user_yester
-    y.run("wal", "receive", env={"POSTGRES_PORT": str(pgserver.free_port())}, rc=1)
+    y.run("wal", "receive", env={"POSTGRES_PORT": str(free_port())}, rc=1)
     server.sql("CREATE ROLE plain LOGIN")
     assert "REPLICATION" in y.run("wal", "receive", env={"POSTGRES_USER": "plain"}, rc=1).errors
 

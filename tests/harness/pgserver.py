@@ -14,10 +14,11 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
+
+from ports import free_port
 
 
 def installed():
@@ -53,12 +54,6 @@ def major(program="postgres"):
 def dumps():
     """Whether pg_dump is new enough for the server."""
     return bindir() is not None and major("pg_dump") >= major()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:

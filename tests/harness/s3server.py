@@ -86,7 +86,11 @@ def start():
 def launch(kind, settings):
     """A server of its own, with these variables for the script (S3_REGION, S3_ACCESS_KEY …)."""
     # Swift keeps its metadata in extended attributes, which file systems in memory may not have.
-    where = tempfile.mkdtemp(prefix="yester-s3-", dir="/var/tmp")
-    subprocess.run(["sh", HERE / f"s3-{kind}.sh", "start", where], check=True, capture_output=True, timeout=300,
-                   env={**os.environ, **settings})
-    return Server(read_settings(where + "/env"), kind, where)
+    for attempt in range(2):  # a port that was free may not be when it is listened to
+        where = tempfile.mkdtemp(prefix="yester-s3-", dir="/var/tmp")
+        p = subprocess.run(["sh", HERE / f"s3-{kind}.sh", "start", where], capture_output=True, timeout=300, text=True,
+                           env={**os.environ, **settings})
+        if p.returncode == 0:
+            return Server(read_settings(where + "/env"), kind, where)
+        shutil.rmtree(where, ignore_errors=True)
+    raise RuntimeError(f"no {kind} server: {p.stdout}{p.stderr}")

@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 
+from ports import free_port
+
 UNPACKED = pathlib.Path(os.environ.get("YESTER_TEST_NGINX", "/var/tmp/yester-nginx"))
 
 
@@ -76,8 +78,7 @@ class Front:
         self.where.mkdir()
         self.authority = make_authority(self.where, "authority")
         make_certificate(self.where, "authority", name, days)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.endpoint = f"https://127.0.0.1:{self.port}"
         (self.where / "nginx.conf").write_text(CONFIGURATION.format(
             where=self.where, port=self.port, upstream="%s:%d" % upstream, http2="http2" if http2 else ""))
