@@ -107,8 +107,9 @@ def test_of_a_changed_server_only_what_changed_is_stored(keeper, server):
         verify_backup(server, mount.path / changed["name"] / "database" / "cluster")
 
 
-def make_long(server, size=1 << 36):
-    """A file of holes, so that a backup takes some time: two seconds for 2^33 bytes."""
+def make_long(server, size=1 << 35):
+    """A file of holes, so that a backup takes some time: two seconds for 2^33 bytes.  A server that sends it notices at its
+    end that nobody is there any more."""
     with open(server.data / "long", "wb") as f:
         f.truncate(size)
     if server.user:
@@ -157,7 +158,7 @@ def test_a_backup_that_is_killed_leaves_nothing_in_the_server(keeper, server):
     wait_for(lambda: slots(server) == 1, "the base backup")
     process.kill()
     process.wait()
-    wait_for(lambda: slots(server) == 0 and sessions(server) == 0, "its end in the server")
+    wait_for(lambda: slots(server) == 0 and sessions(server) == 0, "its end in the server", 120)
     (server.data / "long").unlink()
     take(keeper)
 
@@ -182,7 +183,7 @@ def test_an_interrupt_ends_it_at_once(keeper, server):
     process = keeper.start("backup", "--type", "database", "--physical")
     wait_for(lambda: slots(server) == 1, "the base backup")
     interrupt(process)
-    wait_for(lambda: slots(server) == 0, "its end in the server")
+    wait_for(lambda: slots(server) == 0, "its end in the server", 120)
     assert not keeper.snapshots()
 
 
