@@ -106,11 +106,16 @@ static uint32_t by_instruction(uint32_t crc, const uint8_t *at, size_t count)
 }
 #endif
 
+uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t count)
+{
+    return ~by_table(~crc, bytes, count);
+}
+
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t count)
 {
 #ifdef __x86_64__
     if (__builtin_cpu_supports("sse4.2"))
         return ~by_instruction(~crc, bytes, count);
 #endif
-    return ~by_table(~crc, bytes, count);
+    return crc32c_by_table(crc, bytes, count);
 }

@@ -13,3 +13,5 @@
 
 /* Goes on from `crc`, which is 0 at first. */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t count);
+/* The same, as it is found where the processor has no instruction for it. */
+uint32_t crc32c_by_table(uint32_t crc, const void *bytes, size_t count);
