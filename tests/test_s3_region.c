@@ -90,6 +90,21 @@ static void a_server_whose_head_says_nothing_is_asked_for_the_location(void **st
     assert_said("us-west-2");
 }
 
+static void a_refusal_that_names_the_region_is_an_answer(void **state)
+{
+    static const char *const answers[] = {"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n",
+                                          "HTTP/1.1 400 No\r\nContent-Length: 82\r\n\r\n"
+                                          "<Error><Code>AuthorizationHeaderMalformed</Code>"
+                                          "<Region>us-west-2</Region></Error>",
+                                          NULL};
+    unsigned asked;
+
+    (void)state;
+    assert_int_equal(open_with("eu-west-1", answers, &asked), -ERR_USAGE);
+    assert_int_equal(asked, 2);
+    assert_said("us-west-2 by the server");
+}
+
 static void a_server_that_does_not_say_is_taken_at_the_settings_word(void **state)
 {
     static const char *const answers[] = {"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n",
@@ -120,6 +135,7 @@ int main(void)
             a_region_of_the_settings_that_is_not_allowed_is_refused_before_anything_is_asked),
         cmocka_unit_test(what_the_server_says_counts_even_where_it_refuses),
         cmocka_unit_test(a_server_whose_head_says_nothing_is_asked_for_the_location),
+        cmocka_unit_test(a_refusal_that_names_the_region_is_an_answer),
         cmocka_unit_test(a_server_that_does_not_say_is_taken_at_the_settings_word),
         cmocka_unit_test(a_server_that_fails_is_not_taken_for_silent),
     };
