@@ -69,14 +69,22 @@ class Rounds:
             self.alone.append(key)
 
 
+def without_claims(asked):
+    """What a server that overwrites is asked for besides, for each name of a snapshot."""
+    return [name for name in asked if "claims" not in name and name != "HEAD snapshots"]
+
+
 def test_listings_that_need_not_wait_for_each_other_do_not(s3_yester, proxy, tree):
     s3_yester.backup(tree)
     (tree / "more").write_text("so that there is an index to store\n")
-    with Rounds(proxy, BACKUP) as rounds:
+    # Whether the server overwrites is known behind "PUT tmp"; where it does, the index waits for that.
+    overwrites = s3_yester.s3.kind == "swift"
+    with Rounds(proxy, [r for r in BACKUP if not overwrites or "PUT tmp" not in r]) as rounds:
         s3_yester.backup(tree)
     assert not rounds.alone and not rounds.left
     # The last one: that of this second may be taken.
-    behind = rounds.asked[len(rounds.asked) - rounds.asked[::-1].index("PUT snapshots"):]
+    asked = without_claims(rounds.asked)
+    behind = asked[len(asked) - asked[::-1].index("PUT snapshots"):]
     assert set(behind[:2]) == set(LOOK) and sorted(behind[2:]) == sorted(ARCHIVES)
     with Rounds(proxy, OPENING + [SYNC]) as rounds:
         s3_yester.run("list")
@@ -91,8 +99,9 @@ def test_what_a_backup_in_which_nothing_is_new_asks_for(s3_yester, proxy, tree):
     names = rounds.seen["PUT snapshots"]  # that of this second may be taken
     assert rounds.seen["GET repository"] == 1 and rounds.seen["PUT meta"] <= 1 and names >= 1
     assert rounds.seen["GET data"] == 0 and rounds.seen["PUT data"] == 0
-    assert sum(name.startswith("LIST") for name in rounds.asked) <= 16
-    assert len(rounds.asked) - names <= 27
+    asked = without_claims(rounds.asked)
+    assert sum(name.startswith("LIST") for name in asked) <= 16
+    assert len(asked) - names <= 27
     with Rounds(proxy, []) as rounds:
         s3_yester.run("list")
     assert len(rounds.asked) <= 8

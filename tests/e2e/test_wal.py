@@ -76,7 +76,14 @@ class Receiver:
         wait_for(lambda: words in self.text or self.process.poll() is not None, f"the receiver to say {words!r}")
         assert words in self.text, self.text
 
+    def listens(self, number):
+        """Whether the signal is blocked, to be asked for, or caught; else it would just end the process."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return any(int(mask, 16) >> (number - 1) & 1 for mask in re.findall(r"Sig(?:Blk|Cgt):\s*(\w+)", status))
+
     def end(self, how=signal.SIGTERM):
+        """Not before it has come so far that it ends as it should."""
+        wait_for(lambda: how == signal.SIGKILL or self.process.poll() is not None or self.listens(how), "the receiver to listen to signals")
         self.process.send_signal(how)
         return self.process.wait(60)
 
