@@ -17,8 +17,8 @@ pytestmark = LOGICAL
 def test_an_interrupt_publishes_nothing(keeper, server):
     server.sql("CREATE DATABASE shop")
     for i in range(4):
-        big_table(server, f"t{i}", 1_000_000)
-    process = keeper.start("backup", "--type", "database")
+        big_table(server, f"t{i}", 200_000)
+    process = keeper.start("backup", "--type", "database", "--bwlimit", "500K")
     wait_for(lambda: copying(server), "the first COPY")
     interrupt(process)
     assert keeper.snapshots() == []
@@ -28,8 +28,8 @@ def test_an_interrupt_publishes_nothing(keeper, server):
 def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(keeper, server):
     """The server's side of a COPY stands still."""
     server.sql("CREATE DATABASE shop")
-    big_table(server, "t", 1_000_000)
-    process = keeper.start("backup", "--type", "database")
+    big_table(server, "t", 200_000)
+    process = keeper.start("backup", "--type", "database", "--bwlimit", "500K")
     wait_for(lambda: copying(server), "the first COPY")
     with suspended(process):
         pids = [int(pid) for pid in server.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%'").split()]
