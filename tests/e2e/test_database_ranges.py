@@ -89,6 +89,7 @@ def write(server, over):  # noqa: F811
         server.sql("VACUUM big", "shop")
 
 
+@pytest.mark.long
 def test_a_large_table_that_grows_meanwhile_is_of_one_moment(keeper, shop):  # noqa: F811
     large(shop)
     with_noise(shop)
@@ -126,6 +127,7 @@ def test_of_a_large_table_what_changed_is_stored(keeper, shop):  # noqa: F811
     assert keeper.stored() - second < first / 8
 
 
+@pytest.mark.long
 def test_a_range_of_large_values_waits_for_those_before_it(keeper, shop):  # noqa: F811
     """Its 300 MB are more than may be read ahead."""
     large(shop)

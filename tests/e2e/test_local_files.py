@@ -165,7 +165,7 @@ def test_a_backup_read_while_all_changes_recovers(user_yester, server, work):
         subprocess.run(["rm", "-rf", work / "restored", work / "second"], check=True)
 
 
-@pytest.mark.parametrize("local_files", ["yes", "no"])
+@pytest.mark.parametrize("local_files", ["yes", pytest.param("no", marks=pytest.mark.long)])
 def test_a_tablespace_that_is_dropped_meanwhile_comes_back_dropped(user_yester, server, work, local_files):
     """It is in tablespace_map, and the log drops it; its directory may or may not have been there to be read."""
     keeper = user_yester
