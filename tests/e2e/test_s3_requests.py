@@ -77,7 +77,7 @@ def without_claims(asked):
 def test_listings_that_need_not_wait_for_each_other_do_not(s3_yester, proxy, tree):
     s3_yester.backup(tree)
     (tree / "more").write_text("so that there is an index to store\n")
-    # Whether the server overwrites is known behind "PUT tmp"; where it does, the index waits for that.
+    # A server that does not know the condition says so when it gets the first archive, and is not tried with "PUT tmp".
     overwrites = s3_yester.s3.kind == "swift"
     with Rounds(proxy, [r for r in BACKUP if not overwrites or "PUT tmp" not in r]) as rounds:
         s3_yester.backup(tree)
