@@ -289,6 +289,8 @@ static void a_torn_page_that_is_cut_off_meanwhile_is_no_damage(void **state)
     tear(11);
     at_pause = cut_off;
     assert_int_equal(read_it("16384.1", true, 0, &err), 0);
+    assert_true(pauses > 0);
+    assert_int_equal(got.closed, 1);
     assert_int_equal(result.damaged_count, 0);
 }
 

@@ -304,14 +304,16 @@ static int bring_along(struct run *run, int status)
 static int leave_out(const struct run *run, int status)
 {
     const struct app *app = run->app;
+    const struct store *store = run->session.repo->store;
     const char *const left[] = {
         app_text(app, "retention") ? ", --retention" : "",
         app->config.replica_count > 0 ? ", replicas" : "",
-        run->session.repo->store->retention_ns > 0 ? ", renewed locks" : "",
+        store->retention_ns > 0 ? ", renewed locks" : "",
+        cooling_moves(&app->config, store, NULL) ? ", colder storage" : "",
     };
-    char all[sizeof(", --retention, replicas, renewed locks")];
+    char all[sizeof(", --retention, replicas, renewed locks, colder storage")];
 
-    snprintf(all, sizeof(all), "%s%s%s", left[0], left[1], left[2]);
+    (void)snprintf(all, sizeof(all), "%s%s%s%s", left[0], left[1], left[2], left[3]);
     if (!all[0]) {
         console_say("interrupted: the snapshot is there, and nothing was left to do");
         return status;

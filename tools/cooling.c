@@ -56,6 +56,13 @@ int cooling_check(const struct config *config, const struct config_replica *repl
     return 0;
 }
 
+bool cooling_moves(const struct config *config, const struct store *store,
+                   const struct config_replica *replica)
+{
+    return class_of(config, replica) && cold_is_possible(store) &&
+           !cooling_at_once(config, replica);
+}
+
 static void say(struct app *app, const struct store *store, const struct cool_options *how,
                 const struct cool_result *result)
 {
@@ -90,7 +97,7 @@ static int cool_older(struct app *app, struct repo *repo, struct store *store,
         .progress = &progress,
     };
 
-    if (!how.class || !cold_is_possible(store) || cooling_at_once(&app->config, replica))
+    if (!cooling_moves(&app->config, store, replica))
         return 0;
     int r = meter_start(&progress, app->quiet, err);
     if (r < 0)

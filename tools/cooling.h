@@ -28,6 +28,9 @@ const char *cooling_at_once(const struct config *config, const struct config_rep
  * set: the first version of an object counts there, and the move makes a second one. */
 int cooling_check(const struct config *config, const struct config_replica *replica,
                   struct err *err);
+/* Whether archives there are moved when they are old enough. */
+bool cooling_moves(const struct config *config, const struct store *store,
+                   const struct config_replica *replica);
 /* Moves what is due at `store`, which holds the objects of `repo`, and says so; with --dry-run only
  * that. */
 int cooling_run(struct app *app, struct repo *repo, struct store *store,

@@ -127,7 +127,6 @@ def test_of_a_large_table_what_changed_is_stored(keeper, shop):  # noqa: F811
     assert keeper.stored() - second < first / 8
 
 
-@pytest.mark.long
 def test_a_range_of_large_values_waits_for_those_before_it(keeper, shop):  # noqa: F811
     """Its 300 MB are more than may be read ahead."""
     large(shop)

@@ -62,7 +62,7 @@ def load_by_hand(server, top):
     manual = (ROOT / "docs" / "postgres.md").read_text()
     script = re.search(r"### By hand\n.*?\n```\n(.*?)```\n", manual, re.S)[1]
     views = json.loads((top / "manifest.json").read_text())["materialized_views"]
-    script += "".join(f"load -c 'REFRESH MATERIALIZED VIEW {view}'\n" for view in views)
+    script += "".join(f"load -c 'REFRESH MATERIALIZED VIEW {view}'\n" for view in views) + "load -f database.sql\n"
     p = subprocess.run(["bash", "-c", script], cwd=top, env={**os.environ, **server.env}, capture_output=True, text=True)
     told = [line for line in p.stderr.splitlines() if not re.search(r'ERROR:  role ".+" already exists$', line)]
     assert p.returncode == 0 and not told, p.stderr

@@ -179,10 +179,10 @@ def test_a_server_that_stops_meanwhile_ends_the_backup(keeper, server):
 
 
 def test_an_interrupt_ends_it_at_once(keeper, server):
-    make_long(server)
+    make_long(server, 1 << 36)  # would take 15 seconds
     process = keeper.start("backup", "--type", "database", "--physical")
     wait_for(lambda: slots(server) == 1, "the base backup")
-    interrupt(process)
+    interrupt(process, within=8)
     wait_for(lambda: slots(server) == 0, "its end in the server", 120)
     assert not keeper.snapshots()
 

@@ -500,7 +500,7 @@ def interrupted_at_publication(y, tree, *args):
                 time.sleep(0.1)
             return False
         proxy.deny = interrupt
-        for _ in range(5):
+        for _ in range(2):
             process = y.start("backup", "--type", "files", *args, tree, env={"AWS_ENDPOINT_URL": proxy.endpoint})
             out, errors = process.communicate(timeout=60)
             if process.returncode != 130:
