@@ -81,10 +81,12 @@ def test_killed_on_its_way_into_a_bucket_a_copy_is_whole_and_goes_on(local, s3_s
     other = {"YESTER_REPO": location, "XDG_CACHE_HOME": str(local.fresh("cache"))}
     if local.run("list", env=other, rc=(0, 10)).rc == 0:
         local.run("verify", "--data", env=other)
-    if local.run("copy", "--to", location, rc=(0, 11) if s3_server.kind == "swift" else 0).rc == 11:
+    again = local.run("copy", "--to", location, rc=(0, 11) if s3_server.kind == "swift" else 0)
+    if s3_server.kind == "swift":
         # A server that overwrites: what the dead one had claimed is its own for an hour, which is over here.
         for key in s3_server.client.keys(s3server.BUCKET, local.prefix + "/claims/"):
             s3_server.client.delete(s3server.BUCKET, key)
+    if again.rc == 11:
         local.run("copy", "--to", location)
     assert objects(s3_server, local.prefix) == files(local.directory)
     local.run("verify", "--data", env=other)
