@@ -42,13 +42,12 @@ static int ask_head(struct s3 *s3, char *out, size_t size, struct err *err)
 }
 
 /* Whose signature is for another region is told the right one in the refusal. */
-static int find_in_refusal(const struct http_response *response, char *out, size_t size)
+static void find_in_refusal(const struct http_response *response, char *out, size_t size)
 {
     struct s3_error error;
 
     s3_xml_error(&response->body, &error);
     (void)snprintf(out, size, "%s", error.region);
-    return 0;
 }
 
 /* The first region of AWS has no name there, and the second an older one. */
@@ -60,8 +59,10 @@ static int ask_location(struct s3 *s3, bool is_aws, char *out, size_t size, stru
 
     if (r == 0)
         r = s3_xml_text(&response.body, "LocationConstraint", out, size, err);
-    else if (is_silent(r, &response))
-        return find_in_refusal(&response, out, size);
+    else if (is_silent(r, &response)) {
+        find_in_refusal(&response, out, size);
+        return 0;
+    }
     if (r == 0 && is_aws && !out[0])
         (void)snprintf(out, size, "us-east-1");
     else if (r == 0 && is_aws && strcmp(out, "EU") == 0)

@@ -203,7 +203,7 @@ BEGIN
         EXIT WHEN cardinality(loading) > 1;
         PERFORM pg_sleep(0.002);
     END LOOP;
-    PERFORM pg_terminate_backend(loading[1]);
+    ASSERT pg_terminate_backend(loading[1]);
 END $$"""
 
 

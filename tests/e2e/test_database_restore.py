@@ -1,5 +1,6 @@
 """Databases back into a server, judged by what pg_dump says of both."""
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -17,39 +18,26 @@ from postgres import (  # noqa: F401 (fixtures)
 pytestmark = LOGICAL
 
 
-def dump(server, database, *more):
-    """What pg_dump says of it, each table's rows sorted."""
-    text = server.run("pg_dump", "--restrict-key=yester", "-d", database, *more).stdout
-    out, rows = [], None
-    for line in text.splitlines():
-        if rows is None:
-            out.append(line)
-            rows = [] if re.match(r"COPY .* FROM stdin;$", line) else None
-        elif line == r"\.":
-            out += [*sorted(rows), line]
-            rows = None
-        else:
-            rows.append(line)
-    return out
-
-
-def digest(server, database, *more):
-    """What pg_dump says of it, of each table's rows only the number and a sum that has no order: of what memory would not hold."""
-    out, count, total = [], None, 0
+def dump(server, database, *more, of_rows=sorted):
+    """What pg_dump says of it; of each table's rows, which have no order, what OF_ROWS makes."""
     process = subprocess.Popen(server.command(server.bin / "pg_dump", "--restrict-key=yester", "-d", database, *more),
                                env=server.env, cwd=server.directory, stdout=subprocess.PIPE)
+    out = []
     for line in process.stdout:
-        if count is None:
-            out.append(line)
-            count, total = (0, 0) if re.match(rb"COPY .* FROM stdin;$", line) else (None, 0)
-        elif line == b"\\.\n":
-            out.append((count, total))
-            count = None
-        else:
-            count += 1
-            total += int.from_bytes(hashlib.blake2b(line, digest_size=16).digest(), "little")
+        out.append(line)
+        if re.match(rb"COPY .* FROM stdin;$", line):
+            out += of_rows(itertools.takewhile(lambda row: row != b"\\.\n", process.stdout))
     assert process.wait() == 0
     return out
+
+
+def number_and_sum(rows):
+    """Of more rows than memory would hold."""
+    count = total = 0
+    for row in rows:
+        count += 1
+        total += int.from_bytes(hashlib.blake2b(row, digest_size=16).digest(), "little")
+    return [(count, total)]
 
 
 def pointed_at(yester, server):
@@ -243,17 +231,17 @@ def test_pgbench_at_scale_50_and_everything_awkward_come_back_the_same(keeper, s
         server.sql(";".join(f"CREATE TABLE t{i} (id int PRIMARY KEY, x text); INSERT INTO t{i} VALUES (1, 'row {i}')"
                             for i in range(at, at + 250)), "shop")
     name = keeper.backup(type="database")
-    before = digest(server, "shop")
+    before = dump(server, "shop", of_rows=number_and_sum)
     assert [entry for entry in before if entry[0] == 5_000_000]
 
     fresh = make_server("fresh")
     fresh.configure(fsync="off", max_wal_size="4GB")
     pointed_at(keeper, fresh).run("restore", "latest", "--type", "database", timeout=1800)
-    assert digest(fresh, "shop") == before
+    assert dump(fresh, "shop", of_rows=number_and_sum) == before
     fresh.run("dropdb", "shop")
     with keeper.mount() as mount:
         load_by_hand(fresh, mount.path / name / "database" / "shop")
-    assert digest(fresh, "shop") == before
+    assert dump(fresh, "shop", of_rows=number_and_sum) == before
 
 
 def test_who_may_not_make_databases_is_told_before_anything_is_done(keeper, server):

@@ -86,7 +86,7 @@ def start():
 def launch(kind, settings):
     """A server of its own, with these variables for the script (S3_REGION, S3_ACCESS_KEY …)."""
     # Swift keeps its metadata in extended attributes, which file systems in memory may not have.
-    for attempt in range(2):  # a port that was free may not be when it is listened to
+    for _ in range(2):  # a port that was free may not be when it is listened to
         where = tempfile.mkdtemp(prefix="yester-s3-", dir="/var/tmp")
         p = subprocess.run(["sh", HERE / f"s3-{kind}.sh", "start", where], capture_output=True, timeout=300, text=True,
                            env={**os.environ, **settings})
