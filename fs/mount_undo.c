@@ -7,14 +7,20 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backup/base/buf.h"
 #include "backup/base/cleanup.h"
+#include "backup/base/clock.h"
 #include "backup/base/err.h"
 #include "backup/base/io.h"
 #include "backup/base/path.h"
 #include "fs/mount_internal.h"
+
+/* For so long a mount that is in use is tried again, and so often. */
+#define BUSY_PATIENCE_NS (2 * NS_PER_SECOND)
+#define BUSY_PAUSE_NS (50 * 1000 * 1000)
 
 extern char **environ;
 
@@ -166,15 +172,29 @@ static int run_fusermount(const char *path, bool lazy, struct err *err)
                    words[0] != '\0' ? words : "fusermount3 failed");
 }
 
-static int unmount(const char *path, struct err *err)
+static int unmount_once(const char *path, bool lazy, struct err *err)
 {
-    bool dead = !mount_point_answers(path);
-
     if (geteuid() != 0)
-        return run_fusermount(path, dead, err);
-    if (umount2(path, dead ? MNT_DETACH : 0) == 0)
+        return run_fusermount(path, lazy, err);
+    if (umount2(path, lazy ? MNT_DETACH : 0) == 0)
         return 0;
     return errno == EBUSY ? busy(path, err) : err_sys(err, "cannot unmount %s", path);
+}
+
+/* Some are there for a moment only: a monitor that asks each file system for its free room, a
+ * program that is just ending. */
+static int unmount(const char *path, struct err *err)
+{
+    const struct timespec moment = {.tv_nsec = BUSY_PAUSE_NS};
+    bool dead = !mount_point_answers(path);
+    int64_t until = clock_monotonic_ns() + BUSY_PATIENCE_NS;
+
+    for (;;) {
+        int rc = unmount_once(path, dead, err);
+        if (rc != -ERR_BUSY || clock_monotonic_ns() >= until)
+            return rc;
+        (void)nanosleep(&moment, NULL);
+    }
 }
 
 int mount_undo(const char *directory, struct err *err)

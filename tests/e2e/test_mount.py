@@ -200,6 +200,25 @@ def test_after_kill_9_umount_clears_what_is_left(yester, tree):
         same_on_mount(tree, mount.tree(name, tree))
 
 
+def test_umount_waits_a_moment_for_who_is_leaving(yester, tree):
+    name = yester.backup(tree)
+    with yester.mount() as mount:
+        with open(mount.tree(name, tree) / "README", "rb"):
+            leaving = yester.start("umount", mount.path)
+            time.sleep(0.5)
+        assert leaving.wait(timeout=60) == 0 and not is_mounted(mount.path)
+        mount.process.wait(timeout=60)
+
+
+def test_a_mount_in_use_stays(yester, tree):
+    name = yester.backup(tree)
+    with yester.mount() as mount:
+        with open(mount.tree(name, tree) / "README", "rb") as file:
+            message = yester.run("umount", mount.path, rc=11).errors
+            assert f"{mount.path} is in use" in message and "fuser" in message, message
+            assert file.read() == b"a file\n"
+
+
 def test_umount_of_what_is_not_mounted_is_an_error(yester):
     assert yester.run("umount", yester.fresh(), rc=(1, 2)).err
 
