@@ -95,7 +95,7 @@ static int load_set(struct extract *x, const struct attributes *attributes, stru
 
 static bool set_has(const struct buf *set, const char *wanted)
 {
-    const uint8_t *at = set->data, *end = set->data + set->size, *value;
+    const uint8_t *at = set->data, *end = set->size > 0 ? at + set->size : at, *value;
     size_t length = strlen(wanted), name_size, value_size;
     const char *name;
     struct err err;

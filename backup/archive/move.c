@@ -222,11 +222,13 @@ static struct chunk *chunks_of(struct source *source, const struct block_info *b
 {
     uint64_t end = (uint64_t)block->raw + block->raw_size;
 
+    *out_count = 0;
+    if (source->chunk_count == 0)
+        return NULL;
     while (source->chunk_at < source->chunk_count &&
            source->chunks[source->chunk_at].raw < block->raw)
         source->chunk_at++;
     struct chunk *first = source->chunks + source->chunk_at;
-    *out_count = 0;
     while (source->chunk_at < source->chunk_count && source->chunks[source->chunk_at].raw < end) {
         source->chunks[source->chunk_at++].raw -= block->raw;
         ++*out_count;

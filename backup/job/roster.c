@@ -304,8 +304,9 @@ static int interpret_all(struct repo *repo, struct roster *roster, const struct 
     for (size_t i = 0; i < roster->count; i++) {
         struct reading *reading = &readings[i];
 
-        *reading =
-            (struct reading){.repo = repo, .snapshot = &roster->at[i], .notes = notes->at + at};
+        *reading = (struct reading){.repo = repo,
+                                    .snapshot = &roster->at[i],
+                                    .notes = at < notes->count ? &notes->at[at] : NULL};
         while (at < notes->count && strcmp(notes->at[at].snapshot, reading->snapshot->name) == 0) {
             reading->count++;
             at++;

@@ -1,4 +1,5 @@
 """faults — run a command under faultshim."""
+import functools
 import os
 import pathlib
 import struct
@@ -9,10 +10,11 @@ BIN = pathlib.Path(os.environ.get("YESTER_BIN", ROOT / "build" / "tools" / "yest
 LIBRARIES = BIN.resolve().parents[1] / "tests"
 
 
+@functools.cache
 def sanitizers():
     """The libraries of a sanitizer that the program is linked with; they have to come first."""
     lines = subprocess.run(["ldd", BIN], capture_output=True, text=True).stdout.splitlines()
-    return [line.split()[2] for line in lines if line.lstrip().startswith(("libasan", "libtsan"))]
+    return [line.split()[2] for line in lines if line.lstrip().startswith(("libasan", "libtsan", "libclang_rt"))]
 
 
 class Shim:
@@ -34,7 +36,7 @@ class Shim:
                  "FAULT_COUNT_FILE": str(self.work / "count"), "FAULT_TELL": str(self.work / "tell")}
         if sanitizers():
             # With a file for its log it does not come up here; its status is no other one's.
-            found["ASAN_OPTIONS"] = "exitcode=77"
+            found.update(ASAN_OPTIONS="exitcode=77", UBSAN_OPTIONS="halt_on_error=1:exitcode=77")
         return {**found, **{f"FAULT_{name.upper()}": str(value) for name, value in plan.items() if value}}
 
     def count(self):
