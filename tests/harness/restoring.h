@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <sys/random.h>
 
 #include "backup/base/progress.h"
 #include "fs/extract.h"
@@ -100,6 +101,18 @@ static inline const char *in_top(const struct restoring *test, const char *name)
 
     snprintf(path, 512, "%s/%s", test->top, name);
     return path;
+}
+
+/* A file of random bytes; thousands of them by a shell would take most of a test's time. */
+static inline void make_noise(const struct restoring *test, const char *name, size_t size)
+{
+    uint8_t noise[8192];
+    FILE *file = fopen(in_top(test, name), "w");
+
+    assert_true(file && size <= sizeof(noise));
+    assert_int_equal(getrandom(noise, size, 0), (ssize_t)size);
+    assert_int_equal(fwrite(noise, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
 }
 
 /* The snapshot of source/ as /src. */
