@@ -125,7 +125,7 @@ static void a_cancelled_restore_goes_on_where_it_stopped(void **state)
         if (r == 0)
             assert_int_equal(shell(test, "rm -rf target"), 0);
     }
-    assert_true(cancelled > 3);
+    assert_true(cancelled > 0);
     atomic_store(&test->progress.cancelled, 0);
     restore_well(test, "target");
     assert_true(no_temporaries(test));

@@ -227,8 +227,8 @@ static int by_length(const void *a, const void *b)
     return (*one > *other) - (*one < *other);
 }
 
-/* One that waits for its acknowledgment takes 40 ms; the first few never do, and any may on a busy
- * machine. */
+/* Each that waits for its acknowledgment takes 40 ms: of the later ones all or none (the first few
+ * never do).  On a busy machine any may take long for other reasons. */
 static void an_answer_in_two_parts_is_acknowledged_at_once(void **state)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -255,7 +255,7 @@ static void an_answer_in_two_parts_is_acknowledged_at_once(void **state)
         assert_int_equal(http_send(http, &request, &response, &err), 0);
         took[i] = clock_monotonic_ns() - began;
     }
-    qsort(took, TWICE, sizeof(took[0]), by_length);
+    qsort(took + TWICE / 2, TWICE / 2, sizeof(took[0]), by_length);
     assert_true(took[TWICE / 2] < NS_PER_SECOND / 50);
     http_free(http);
     http_response_clear(&response);
@@ -267,6 +267,7 @@ static void an_answer_in_two_parts_is_acknowledged_at_once(void **state)
 
 struct cancelling {
     struct progress progress;
+    struct server *asked; /* first this is; NULL: nobody waits for it */
     int64_t after_ns;
 };
 
@@ -275,15 +276,17 @@ static void *cancel(void *argument)
     struct cancelling *cancelling = argument;
     struct clock *clock = clock_system();
 
+    while (cancelling->asked && cancelling->asked->asked == 0)
+        clock->sleep_ns(clock, NS_PER_SECOND / 100);
     clock->sleep_ns(clock, cancelling->after_ns);
     atomic_store(&cancelling->progress.cancelled, 1);
     return NULL;
 }
 
 /* Asks with much patience, and somebody cancels meanwhile; how long it took in all. */
-static int64_t ask_and_cancel(const char *url, struct exchange *out)
+static int64_t ask_and_cancel(const char *url, struct server *asked, struct exchange *out)
 {
-    struct cancelling cancelling = {.after_ns = NS_PER_SECOND / 5};
+    struct cancelling cancelling = {.asked = asked, .after_ns = NS_PER_SECOND / 5};
     int64_t began = clock_monotonic_ns();
     const struct http_options options = {.connections = 1, .patience_ns = 300 * NS_PER_SECOND};
     const struct http_request request = {.method = "GET", .url = url, .direct = true};
@@ -311,7 +314,7 @@ static void who_is_cancelled_does_not_wait_for_the_next_attempt(void **state)
 
     (void)state;
     server_start(&server, answers);
-    int64_t took = ask_and_cancel(server.url, &exchange);
+    int64_t took = ask_and_cancel(server.url, &server, &exchange);
     server_stop(&server);
     assert_int_equal(exchange.r, -ERR_CANCELLED);
     assert_int_equal(server.asked, 1);
@@ -331,13 +334,14 @@ static void who_is_cancelled_does_not_wait_for_a_server_that_is_silent(void **st
     assert_int_equal(listen(fd, 8), 0); /* nobody accepts */
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
     (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", ntohs(address.sin_port));
-    int64_t took = ask_and_cancel(url, &exchange);
+    int64_t took = ask_and_cancel(url, NULL, &exchange);
     close(fd);
     assert_int_equal(exchange.r, -ERR_CANCELLED);
     assert_true(took < 30 * NS_PER_SECOND);
 }
 
-static void what_is_under_way_when_all_is_cancelled_is_still_waited_for_a_moment(void **state)
+/* It is waited for half a second; on a busy machine that may be too short. */
+static int ask_when_cancelled(void)
 {
     static const char *const answers[] = {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", NULL};
     struct progress progress = {.cancelled = 1};
@@ -347,16 +351,26 @@ static void what_is_under_way_when_all_is_cancelled_is_still_waited_for_a_moment
     struct http *http;
     struct err err;
 
-    (void)state;
     server_start(&server, answers);
     const struct http_request request = {.method = "DELETE", .url = server.url, .direct = true};
     assert_int_equal(http_new(&options, &http, &err), 0);
     http_follow(http, &progress);
-    assert_int_equal(http_send(http, &request, &response, &err), 0);
-    assert_int_equal(response.status, 200);
+    int r = http_send(http, &request, &response, &err);
+    assert_true(r < 0 || response.status == 200);
     http_free(http);
     http_response_clear(&response);
     server_stop(&server);
+    return r;
+}
+
+static void what_is_under_way_when_all_is_cancelled_is_still_waited_for_a_moment(void **state)
+{
+    int r = -ERR_CANCELLED;
+
+    (void)state;
+    for (int i = 0; i < 5 && r == -ERR_CANCELLED; i++)
+        r = ask_when_cancelled();
+    assert_int_equal(r, 0);
 }
 
 int main(void)

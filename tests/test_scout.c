@@ -122,7 +122,7 @@ static struct findings *found(const char *top, const char *name, bool reached)
     if (reached)
         scout_reached(scout, inner);
     scout_send(scout, dir, name);
-    for (unsigned i = 0; i < (reached ? 20 : 1000) && !findings; i++) {
+    for (unsigned i = 0; i < (reached ? 20 : 10000) && !findings; i++) {
         findings = scout_findings(scout, inner);
         (void)usleep(2000);
     }

@@ -14,7 +14,13 @@
 #include "backup/store/s3_credentials_internal.h"
 #include "backup/store/s3_xml.h"
 
-enum { BODY_MAX = 64 * 1024, URL_SIZE = 2048, MACHINE_SECONDS = 2, HEADER_SIZE = 4096 };
+enum {
+    BODY_MAX = 64 * 1024,
+    URL_SIZE = 2048,
+    HEADER_SIZE = 4096,
+    MACHINE_SECONDS = 2, /* if AWS_METADATA_SERVICE_TIMEOUT says nothing else */
+    MACHINE_SECONDS_MAX = 300,
+};
 
 static void wipe(struct buf *text)
 {
@@ -229,16 +235,35 @@ static bool machine_address(char *out, size_t size)
     return !off || strcasecmp(off, "true") != 0;
 }
 
+static int machine_patience(unsigned *out_seconds, struct err *err)
+{
+    const char *text = s3_variable("AWS_METADATA_SERVICE_TIMEOUT");
+    char *end = NULL;
+
+    *out_seconds = MACHINE_SECONDS;
+    if (!text)
+        return 0;
+    unsigned long value = text[0] >= '0' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
+    if (!end || *end != '\0' || value < 1 || value > MACHINE_SECONDS_MAX)
+        return err_set(
+            err, ERR_USAGE,
+            "AWS_METADATA_SERVICE_TIMEOUT is \"%.40s\"; it has to be seconds from 1 to %d", text,
+            MACHINE_SECONDS_MAX);
+    *out_seconds = (unsigned)value;
+    return 0;
+}
+
 /* One question; the answer is terminated. */
 static int ask_machine(const struct s3_sources *sources, const char *method, const char *url,
                        const char *header, struct http_response *response, struct err *err)
 {
+    unsigned seconds;
+
+    if (machine_patience(&seconds, err) < 0)
+        return -ERR_USAGE;
     const char *headers[] = {header, NULL};
-    const struct http_request request = {.method = method,
-                                         .url = url,
-                                         .headers = headers,
-                                         .direct = true,
-                                         .seconds = MACHINE_SECONDS};
+    const struct http_request request = {
+        .method = method, .url = url, .headers = headers, .direct = true, .seconds = seconds};
     int r = http_once(sources->http, &request, response, err);
 
     if (r == 0 && response->status != 200)
@@ -256,9 +281,10 @@ int s3_keys_from_machine(const struct s3_sources *sources, struct s3_keys *out, 
     if (!machine_address(base, sizeof(base)))
         return 0;
     (void)snprintf(url, sizeof(url), "%s/api/token", base);
-    if (ask_machine(sources, "PUT", url, "X-aws-ec2-metadata-token-ttl-seconds: 21600", &response,
-                    err) < 0)
-        return 0;
+    int r = ask_machine(sources, "PUT", url, "X-aws-ec2-metadata-token-ttl-seconds: 21600",
+                        &response, err);
+    if (r < 0)
+        return r == -ERR_USAGE ? r : 0;
     size = snprintf(token, sizeof(token), "X-aws-ec2-metadata-token: %s",
                     (const char *)response.body.data);
     (void)snprintf(url, sizeof(url), "%s/meta-data/iam/security-credentials/", base);
@@ -270,7 +296,7 @@ int s3_keys_from_machine(const struct s3_sources *sources, struct s3_keys *out, 
     size = snprintf(url, sizeof(url), "%s/meta-data/iam/security-credentials/%s", base, role);
     if (size >= (int)sizeof(url))
         return 0;
-    int r = ask_machine(sources, "GET", url, token, &response, err);
+    r = ask_machine(sources, "GET", url, token, &response, err);
     response.body.size -= r == 0;
     if (r == 0)
         r = take_json(&response, out, err);

@@ -118,8 +118,8 @@ class Yester:
 
     @property
     def notice(self):
-        """Seconds until a mount has noticed a new snapshot, on a busy machine: it is told at once, in a bucket it looks every ten."""
-        return 20 if self.s3 else 5
+        """Seconds until a mount has noticed a new snapshot, on a busy machine: it looks four times a second, at a bucket every ten."""
+        return 60 if self.s3 else 30
 
     @property
     def location(self):
@@ -228,11 +228,11 @@ class Yester:
         return {key[len(self.prefix) + 1:]: size for key, size in found.items()}
 
     @contextlib.contextmanager
-    def mount(self, *args, rc=0, patience=PATIENCE):
+    def mount(self, *args, rc=0, env=None, patience=3 * PATIENCE):
         """Mount in the foreground, so that there is a process to look at (`.process`)."""
         where = self.fresh("mnt")
         log = open(self.work / (where.name + ".log"), "wb")
-        process = self.start("mount", "-f", *args, where, stdout=log, stderr=log)
+        process = self.start("mount", "-f", *args, where, env=env, stdout=log, stderr=log)
         # A mount that hangs would hang the tests: its end makes every call on it fail.
         watchdog = threading.Timer(patience, process.kill)
         watchdog.start()
@@ -243,7 +243,7 @@ class Yester:
             assert process.poll() is None, f"mount ended: {pathlib.Path(log.name).read_text()}"
             yield mount
             if process.poll() is None:
-                self.run("umount", where)
+                wait_for(lambda: self.run("umount", where, rc=(0, 11)).rc == 0, "its end to be possible")
                 wait_for(lambda: process.poll() is not None, "the mount's end", 120)
                 assert process.returncode == rc, pathlib.Path(log.name).read_text()
         finally:
@@ -287,7 +287,7 @@ def unmount(path):
             subprocess.run([*command, path], capture_output=True)
 
 
-def wait_for(condition, what, seconds=30):
+def wait_for(condition, what, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"

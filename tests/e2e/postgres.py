@@ -67,7 +67,7 @@ def big_table(server, name, rows=300_000):
 
 
 def copying(server):
-    return server.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%'") != "0"
+    return server.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'") != "0"
 
 
 def sessions(server):

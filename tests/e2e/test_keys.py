@@ -161,7 +161,7 @@ def test_a_passphrase_opens_what_it_made(work, tree):
 
 @pytest.mark.quick
 def test_without_any_key_it_says_what_to_do_and_does_not_ask(yester):
-    result = yester.run("list", rc=(1, 2, 12), env={"YESTER_KEY_FILE": ""}, timeout=20)
+    result = yester.run("list", rc=(1, 2, 12), env={"YESTER_KEY_FILE": ""}, timeout=120)
     assert "YESTER_KEY_FILE" in result.errors
 
 

@@ -72,7 +72,7 @@ def test_twenty_five_backups_killed_at_random_moments_hurt_nothing(yester, tree)
 
 
 def test_killed_backups_and_a_lost_catalog_together_hurt_nothing(yester, tree):
-    kept = killed(yester, tree, 4)
+    kept = killed(yester, tree, 5)
     for path in sorted(yester.cache.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     check(yester, tree, kept)

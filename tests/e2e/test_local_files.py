@@ -11,7 +11,7 @@ import pytest
 from conftest import suspended, wait_for
 from pgserver import Server, bindir, major
 from postgres import make_server, settings  # noqa: F401
-from test_physical import add_tablespace, choose, make_long, read_from, some_rows, take, verify_backup
+from test_physical import add_tablespace, choose, has_begun, make_long, read_from, some_rows, take, verify_backup
 
 pytestmark = [pytest.mark.skipif(bindir() is None, reason="no PostgreSQL server here"),
               pytest.mark.xdist_group("postgres")]
@@ -114,13 +114,6 @@ def test_both_ways_give_the_same_tree(keeper, server):
     keeper.verify()
 
 
-def has_begun(server):
-    """Files are being read, or sent."""
-    return server.sql("SELECT (SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase LIKE 'streaming%')"
-                      " + (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'yester' AND state = 'idle'"
-                      "    AND query ~ 'pg_(backup_start|start_backup)')") != "0"
-
-
 def restore_and_start(keeper, server, name, work, *options):
     target = work / "restored"
     keeper.run("restore", name, "--type", "database", "--data-directory", target, "--to", "immediate", *options)
@@ -174,7 +167,7 @@ def test_a_tablespace_that_is_dropped_meanwhile_comes_back_dropped(user_yester, 
     some_rows(server)
     space = add_tablespace(server)
     stay = add_tablespace(server, "stay")
-    make_long(server, 1 << 32 if local_files == "yes" else 1 << 33)
+    make_long(server, 1 << 33)
     process = keeper.start("backup", "--type", "database", "--physical")
     wait_for(lambda: has_begun(server), "the base backup")
     # Who drops a tablespace waits for all of the server's processes, and one that sends would wait for who is suspended.
@@ -231,7 +224,7 @@ def test_log_that_is_gone_ends_it(keeper, server):
     server.stop()
     server.start()
     some_rows(server)
-    make_long(server, 1 << 32)
+    make_long(server, 1 << 33)
     process = keeper.start("backup", "--verbose", "--type", "database", "--physical")
     wait_for(lambda: has_begun(server), "the base backup")
     with suspended(process):
@@ -273,9 +266,10 @@ FORWARDER = """
 import os, socket, sys, threading
 os.chdir(sys.argv[1])
 listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[2])
-os.chmod(sys.argv[2], 0o777)
+listener.bind(sys.argv[2] + ".new")
+os.chmod(sys.argv[2] + ".new", 0o777)
 listener.listen()
+os.rename(sys.argv[2] + ".new", sys.argv[2])
 def pump(a, b):
     while data := a.recv(65536):
         b.sendall(data)

@@ -164,13 +164,14 @@ def test_who_writes_waits_for_now(yester, tree, past):
     forget(yester, past, list(past)[:3])
     with open(yester.repo / "repository") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)
-        process = yester.start("backup", "--type", "files", tree)
-        time.sleep(1)
+        with open(yester.work / "said", "wb") as said:
+            process = yester.start("backup", "--type", "files", tree, stderr=said)
+        wait_for(lambda: b"pruned" in (yester.work / "said").read_bytes(), "the backup to find the lock")
         assert process.poll() is None
         yester.run("list")  # who reads does not
         fcntl.flock(alone, fcntl.LOCK_UN)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 0 and b"pruned" in err
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
     past[out.decode().split()[-1]] = tree
     restores(yester, tree, past)
 
@@ -378,12 +379,14 @@ def test_a_bucket_is_pruned_by_its_server_s_word(s3_yester, tree, work):
         kept[name] = work / f"as-in-{number}"
         subprocess.run(["cp", "-a", tree, kept[name]], check=True)
     forget(yester, kept, list(kept)[:2])
+    assert "only a local directory" in yester.run("prune", "--now", rc=2).errors
+    prune(yester)
+    time.sleep(GRACE + 0.2)
     orphan = "data/" + "0123456789abcdef" * 4
     yester.s3.client.put(s3server.BUCKET, f"{yester.prefix}/{orphan}", b"what a dead writer left")
-    assert "only a local directory" in yester.run("prune", "--now", rc=2).errors
-    prune_all(yester)
+    prune(yester)
     assert orphan in yester.keys()  # it may be a running writer's
-    time.sleep(4 * GRACE)
+    time.sleep(6 * GRACE)
     prune_all(yester)
     assert orphan not in yester.keys()
     assert {name.split("/")[1] for name in yester.keys() if name.startswith("snapshots/")} == set(kept)

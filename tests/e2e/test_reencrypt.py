@@ -199,7 +199,7 @@ def test_it_waits_for_who_writes_and_can_be_called_again(yester, story, work):
     writer = yester.start("backup", "--stdin", "slow", stdin=open(os.open(fifo, os.O_RDWR), "rb"))
     try:
         lock = ["flock", "-n", yester.repo / "repository", "true"]
-        wait_for(lambda: subprocess.run(lock).returncode == 1, "the writer's lock", 20)
+        wait_for(lambda: subprocess.run(lock).returncode == 1, "the writer's lock")
         yester.run("key", "rotate", "--reencrypt", "--wait", "0s", rc=11)
     finally:
         writer.send_signal(signal.SIGTERM)

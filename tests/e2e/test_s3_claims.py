@@ -1,7 +1,6 @@
 """Names that several hosts give: one of them wins, also where the server would overwrite; and ends of uploads in parts."""
 import os
 import struct
-import subprocess
 import threading
 
 import pytest

@@ -4,6 +4,7 @@ import datetime
 import http.server
 import json
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -28,6 +29,7 @@ class Aws:
         self.old_fashioned = False   # IMDSv1 only
         self.container_token = None  # that has to come with a container's question
         self.web_token, self.refusal = "web-token", None
+        self.silence = 0  # seconds until a machine answers
         aws = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,6 +68,7 @@ class Aws:
 
     def find(self, method, path, headers, body):
         if path == "/latest/api/token":
+            time.sleep(self.silence)
             good = method == "PUT" and headers.get("X-aws-ec2-metadata-token-ttl-seconds", "").isdigit()
             return (404, "") if self.old_fashioned else (200, "session") if good else (400, "")
         if path.startswith("/latest/"):
@@ -101,7 +104,7 @@ def aws(s3_yester):
 
 @pytest.fixture
 def machine(s3_yester, aws):
-    s3_yester.env.update(AWS_EC2_METADATA_DISABLED="", AWS_EC2_METADATA_SERVICE_ENDPOINT=aws.url)
+    s3_yester.env.update(AWS_EC2_METADATA_DISABLED="", AWS_EC2_METADATA_SERVICE_ENDPOINT=aws.url, AWS_METADATA_SERVICE_TIMEOUT="60")
     return aws
 
 
@@ -114,6 +117,18 @@ def test_a_machines_role_is_asked_for_by_imdsv2(s3_yester, machine, tree):
     assert machine.asked[:3] == [("PUT", "/latest/api/token"), ("GET", "/latest/meta-data/iam/security-credentials/"),
                                  ("GET", "/latest/meta-data/iam/security-credentials/backup-role")]
     assert machine.number == 2  # once for each command
+
+
+@pytest.mark.parametrize("text", ["0", "301", "2s", "-1", "99999999999999999999"])
+def test_how_long_a_machine_may_take_is_seconds(s3_yester, machine, text):
+    errors = s3_yester.run("list", rc=2, env={"AWS_METADATA_SERVICE_TIMEOUT": text}).errors
+    assert f'AWS_METADATA_SERVICE_TIMEOUT is "{text}"; it has to be seconds from 1 to 300' in errors and not machine.asked
+
+
+def test_a_machine_that_is_silent_has_the_time_that_was_set(s3_yester, machine):
+    machine.silence = 3
+    assert "no S3 credentials" in s3_yester.run("list", rc=1, env={"AWS_METADATA_SERVICE_TIMEOUT": "1"}).errors
+    s3_yester.run("list")
 
 
 def test_a_machine_that_only_knows_imdsv1_is_not_asked_further(s3_yester, machine):

@@ -157,11 +157,11 @@ def prune(y, *args, **kwargs):
 
 def shorten(y, seconds):
     """As an administrator may: everything is locked for so long only."""
-    until = datetime.datetime.fromtimestamp(time.time() + seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    body = f"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>".encode()
-    md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
     for name, version, kind in y.versions():
         if kind == "Version":
+            until = datetime.datetime.fromtimestamp(time.time() + seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+            body = f"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>".encode()
+            md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
             y.s3.client.call("PUT", f"/{BUCKET}/{y.prefix}/{name}", {"retention": "", "versionId": version}, body,
                              {"content-md5": md5, "x-amz-bypass-governance-retention": "true"})
 
@@ -273,14 +273,14 @@ def set_hold(y, name, version, status):
 
 
 def test_a_snapshot_under_a_legal_hold_stays(y, tree):
-    y.lock("1s governance")
+    y.lock("5s governance")
     y.init()
     first = forgotten(y, tree)
     (name, version, _), = y.versions(f"snapshots/{first}/")
     set_hold(y, name, version, b"ON")
     assert "legal hold" in y.run("forget", first).errors
     prune(y)
-    time.sleep(3)
+    time.sleep(7)
     told, _ = prune(y)
     assert told["deleted"] == 0 and told["locked"] > 0 and told["locked_until"] is None
     assert "until its legal hold ends" in y.run("prune", "--grace", "0s", "--dry-run").text
@@ -485,10 +485,10 @@ def test_what_was_copied_slowly_is_locked_anew_before_the_snapshot_comes(y, tree
     y.init()
     (tree / "noise").write_bytes(os.urandom(12 << 20))
     name = y.backup(tree, env=alone)
-    y.run("copy", "--bwlimit", "3M")
+    y.run("copy", "--bwlimit", "1500K")
     dates = at(y, replica)
     (_, root), = (date for key, date in dates.items() if name in key)
-    assert all(until >= root - 16 / 8 - 1 for _, until in referred(dates).values())
+    assert all(until >= root - 16 / 8 - 4 for _, until in referred(dates).values())
 
 
 def interrupted_at_publication(y, tree, *args):
@@ -497,10 +497,9 @@ def interrupted_at_publication(y, tree, *args):
         def interrupt(method, path):
             if method == "PUT" and "/snapshots/" in path and "claims/" not in path:
                 process.send_signal(signal.SIGINT)
-                time.sleep(0.1)
             return False
-        proxy.deny = interrupt
-        for _ in range(2):
+        proxy.lose = interrupt  # it is asked when the server has answered
+        for _ in range(10):
             process = y.start("backup", "--type", "files", *args, tree, env={"AWS_ENDPOINT_URL": proxy.endpoint})
             out, errors = process.communicate(timeout=60)
             if process.returncode != 130:
@@ -604,13 +603,13 @@ def test_the_documented_rights_are_enough_to_write_and_to_renew(y, tree, other):
 
 
 def test_the_documented_rights_are_enough_to_prune(y, tree, other):
-    y.lock("3s governance")
+    y.lock("6s governance")
     y.init()
     y.run("forget", forgotten(y, tree))
     env = other("pruning")
     assert y.run("--json", "status", "--rights", env=env).json()["pruning"] is True
     prune(y, env=env)
-    time.sleep(4)
+    time.sleep(7)
     assert prune(y, env=env)[0]["snapshots"] == 1
 
 

@@ -12,12 +12,18 @@ pytestmark = pytest.mark.xdist_group("s3")
 
 @pytest.fixture
 def proxied(s3_yester, work):
-    """By way of a proxy that can be taken down, with little patience."""
-    settings = work / "impatient.conf"
-    settings.write_text("[s3]\npatience = 2\n")
+    """By way of a proxy that can be taken down."""
     with ChaosProxy(s3_yester.s3.address) as proxy:
-        s3_yester.env.update(AWS_ENDPOINT_URL=proxy.endpoint, YESTER_CONFIG=str(settings))
+        s3_yester.env.update(AWS_ENDPOINT_URL=proxy.endpoint)
         yield s3_yester, proxy
+
+
+@pytest.fixture
+def impatient(work):
+    """The environment of what is to give up soon.  What is to succeed has all the time there is: the server may be slow."""
+    settings = work / "impatient.conf"
+    settings.write_text("[s3]\npatience = 3\n")
+    return {"YESTER_CONFIG": str(settings)}
 
 
 def down_after(proxy, count):
@@ -35,12 +41,12 @@ def up(proxy):
 
 
 @pytest.mark.parametrize("count", [3, 6, 9, 10, 11, 12])
-def test_a_server_that_dies_during_a_backup_is_told_and_it_goes_on_later(proxied, tree, count):
+def test_a_server_that_dies_during_a_backup_is_told_and_it_goes_on_later(proxied, impatient, tree, count):
     y, proxy = proxied
     before = y.backup(tree)
     (tree / "more").write_bytes(os.urandom(3 << 20))
     down_after(proxy, count)
-    result = y.run("backup", "--type", "files", tree, rc=(0, 1))
+    result = y.run("backup", "--type", "files", tree, rc=(0, 1), env=impatient)
     if result.rc:
         assert "s3://" in result.errors
         assert proxy.down
@@ -52,7 +58,7 @@ def test_a_server_that_dies_during_a_backup_is_told_and_it_goes_on_later(proxied
 
 
 @pytest.mark.parametrize("method, count", [("PUT", 1), ("DELETE", 1), ("DELETE", 3)])
-def test_a_server_that_dies_during_a_prune_is_told_and_the_next_one_goes_on(proxied, work, method, count):
+def test_a_server_that_dies_during_a_prune_is_told_and_the_next_one_goes_on(proxied, impatient, work, method, count):
     """At the COUNT-th request that changes something in this way."""
     y, proxy = proxied
     kept, gone = [], []
@@ -72,7 +78,7 @@ def test_a_server_that_dies_during_a_prune_is_told_and_the_next_one_goes_on(prox
         proxy.down = proxy.down or len(asked) >= count
 
     proxy.before = look
-    result = y.run("prune", "--grace", "1s", rc=(0, 1))
+    result = y.run("prune", "--grace", "1s", rc=(0, 1), env=impatient)
     assert result.rc == 1 and "s3://" in result.errors, repr(result)
     up(proxy)
     for source, name in kept:
@@ -86,13 +92,13 @@ def test_a_server_that_dies_during_a_prune_is_told_and_the_next_one_goes_on(prox
         same(source, y.restored(source, name))
 
 
-def test_a_server_that_dies_under_a_mount_is_an_error_and_no_zeros(proxied, work):
+def test_a_server_that_dies_under_a_mount_is_an_error_and_no_zeros(proxied, impatient, work):
     y, proxy = proxied
     source = work / "source"
     source.mkdir()
     (source / "noise").write_bytes(os.urandom(24 << 20))
     y.backup(source)
-    with y.mount("--cache", "16M") as mount:
+    with y.mount("--cache", "16M", env=impatient) as mount:
         path = mount.tree("latest", source) / "noise"
         with open(path, "rb") as f:
             assert len(f.read(1 << 20)) == 1 << 20
@@ -104,13 +110,13 @@ def test_a_server_that_dies_under_a_mount_is_an_error_and_no_zeros(proxied, work
         same(source, mount.tree("latest", source), holes=False)
 
 
-def test_a_server_that_dies_under_a_mount_is_not_told_as_damage(proxied, work):
+def test_a_server_that_dies_under_a_mount_is_not_told_as_damage(proxied, impatient, work):
     y, proxy = proxied
     source = work / "source"
     source.mkdir()
     (source / "noise").write_bytes(os.urandom(24 << 20))
     y.backup(source)
-    with y.mount("--cache", "16M") as mount:
+    with y.mount("--cache", "16M", env=impatient) as mount:
         with open(mount.tree("latest", source) / "noise", "rb") as f:
             assert len(f.read(4096)) == 4096
             proxy.down = True
@@ -140,7 +146,7 @@ def two_archives(proxied, work):
     return y, proxy, source, archives
 
 
-def test_a_server_that_dies_during_a_restore_is_not_told_as_damage_and_it_goes_on_later(two_archives):
+def test_a_server_that_dies_during_a_restore_is_not_told_as_damage_and_it_goes_on_later(two_archives, impatient):
     y, proxy, source, archives = two_archives
 
     def look(number):
@@ -149,7 +155,7 @@ def test_a_server_that_dies_during_a_restore_is_not_told_as_damage_and_it_goes_o
 
     proxy.before = look
     target = y.fresh("target")
-    result = y.run("restore", "latest", "--target", target, rc=1)
+    result = y.run("restore", "latest", "--target", target, rc=1, env=impatient)
     assert "could not be reached" in result.errors and "goes on where it stopped" in result.errors, repr(result)
     assert "damage" not in result.errors, repr(result)
     up(proxy)
@@ -157,22 +163,22 @@ def test_a_server_that_dies_during_a_restore_is_not_told_as_damage_and_it_goes_o
 
 
 @pytest.mark.parametrize("answer", ["403 Forbidden", "500 Internal Server Error"])
-def test_an_archive_that_the_server_does_not_give_is_no_damage_and_the_rest_is_restored(two_archives, answer):
+def test_an_archive_that_the_server_does_not_give_is_no_damage_and_the_rest_is_restored(two_archives, impatient, answer):
     y, proxy, source, archives = two_archives
     code = "AccessDenied" if "403" in answer else "InternalError"
     proxy.deny = lambda method, path: method == "GET" and path.startswith(archives[0]) and (answer, code)
     target = y.fresh("target")
-    result = y.run("restore", "latest", "--target", target, rc=1)
+    result = y.run("restore", "latest", "--target", target, rc=1, env=impatient)
     assert "damage" not in result.errors and code in result.errors, repr(result)
     there = {path.name for path in target.rglob("*[0-9]") if path.is_file()}
     assert {f"second{i}" for i in range(3)} <= there and not any(name.startswith("first") for name in there), there
-    result = y.run("verify", "--data", rc=1)
+    result = y.run("verify", "--data", rc=1, env=impatient)
     assert "damage" not in result.errors, repr(result)
     proxy.deny = None
     same(source, y.restored(source, "latest", target=target))
 
 
-def test_damage_that_was_found_is_told_though_not_all_was_looked_at(two_archives):
+def test_damage_that_was_found_is_told_though_not_all_was_looked_at(two_archives, impatient):
     """One archive is gone, and of the other one the server gives no content."""
     y, proxy, _, archives = two_archives
     silent = set()
@@ -188,7 +194,7 @@ def test_damage_that_was_found_is_told_though_not_all_was_looked_at(two_archives
         return path in silent and ("500 Internal Server Error", "InternalError")
 
     proxy.before, proxy.deny = look, deny
-    result = y.run("verify", "--data", rc=4)
+    result = y.run("verify", "--data", rc=4, env=impatient)
     assert "damage found" in result.errors and "not all was looked at" in result.errors, repr(result)
     proxy.before = proxy.deny = None
     y.verify()

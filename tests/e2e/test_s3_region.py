@@ -29,11 +29,11 @@ def test_a_bucket_elsewhere_is_refused_and_nothing_written(s3_yester, pinned, co
     env = {**pinned("eu-north-9"), **({"AWS_REGION": said} if said else {})}
     if command[0] == "init":
         env["YESTER_REPO"] = f"{s3_yester.location}-more"
-    before = s3_yester.s3.client.keys(s3server.BUCKET)
+    before = s3_yester.s3.client.keys(s3server.BUCKET, s3_yester.prefix)
     errors = s3_yester.run(*command, env=env, rc=2).errors
     for word in (s3_yester.location, s3_yester.s3.region, who, '"regions" in [s3]'):
         assert word in errors
-    assert s3_yester.s3.client.keys(s3server.BUCKET) == before
+    assert s3_yester.s3.client.keys(s3server.BUCKET, s3_yester.prefix) == before
 
 
 def test_a_replica_elsewhere_is_refused_and_nothing_written(s3_yester, pinned, tree, work):

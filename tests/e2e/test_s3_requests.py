@@ -64,7 +64,7 @@ class Rounds:
             self.left.discard(key)
         try:
             if key in self.barriers:
-                self.barriers[key].wait(20)
+                self.barriers[key].wait(28)
         except threading.BrokenBarrierError:
             self.alone.append(key)
 

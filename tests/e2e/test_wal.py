@@ -375,6 +375,7 @@ def test_a_gap_is_told_and_the_receiver_goes_on_behind_it(user_yester, server):
         receiver.said("receiving timeline 1")
         server.sql("CREATE TABLE t (n int)")
         receiver.end()
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_replication_slots WHERE active") == "0", "its end in the server")
     server.sql("SELECT pg_drop_replication_slot('yester')")
     for _ in range(4):
         server.sql("INSERT INTO t VALUES (1)")
@@ -602,7 +603,7 @@ def recover(y, backup, name, **target):
     copy.configure(restore_command=f"{program} %f %p", recovery_target_action="promote", **target)
     subprocess.run(copy.command("touch", copy.data / "recovery.signal"), check=True)
     copy.start(env={k: v for k, v in y.env.items() if k not in copy.env})
-    wait_for(lambda: copy.sql("SELECT pg_is_in_recovery()") == "f", "the end of recovery", 60)
+    wait_for(lambda: copy.sql("SELECT pg_is_in_recovery()") == "f", "the end of recovery", 300)
     return copy
 
 

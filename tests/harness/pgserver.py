@@ -116,7 +116,7 @@ class Server:
             self.wait_ready()
         return self
 
-    def wait_ready(self, seconds=60):
+    def wait_ready(self, seconds=300):
         end = time.monotonic() + seconds
         while self.run("psql", "-Atc", "SELECT 1", check=False).returncode != 0:
             assert self.process.poll() is None, f"the server ended: {self.log.read_text()[-3000:]}"
