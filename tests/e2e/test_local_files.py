@@ -167,7 +167,7 @@ def test_a_tablespace_that_is_dropped_meanwhile_comes_back_dropped(user_yester, 
     some_rows(server)
     space = add_tablespace(server)
     stay = add_tablespace(server, "stay")
-    make_long(server, 1 << 33)
+    make_long(server, 1 << 32 if local_files == "yes" else 1 << 33)
     process = keeper.start("backup", "--type", "database", "--physical")
     wait_for(lambda: has_begun(server), "the base backup")
     # Who drops a tablespace waits for all of the server's processes, and one that sends would wait for who is suspended.
@@ -224,7 +224,7 @@ def test_log_that_is_gone_ends_it(keeper, server):
     server.stop()
     server.start()
     some_rows(server)
-    make_long(server, 1 << 33)
+    make_long(server, 1 << 32)
     process = keeper.start("backup", "--verbose", "--type", "database", "--physical")
     wait_for(lambda: has_begun(server), "the base backup")
     with suspended(process):
