@@ -253,18 +253,22 @@ static int machine_patience(unsigned *out_seconds, struct err *err)
     return 0;
 }
 
+struct machine {
+    const struct s3_sources *sources;
+    unsigned seconds; /* that each answer may take */
+};
+
 /* One question; the answer is terminated. */
-static int ask_machine(const struct s3_sources *sources, const char *method, const char *url,
+static int ask_machine(const struct machine *machine, const char *method, const char *url,
                        const char *header, struct http_response *response, struct err *err)
 {
-    unsigned seconds;
-
-    if (machine_patience(&seconds, err) < 0)
-        return -ERR_USAGE;
     const char *headers[] = {header, NULL};
-    const struct http_request request = {
-        .method = method, .url = url, .headers = headers, .direct = true, .seconds = seconds};
-    int r = http_once(sources->http, &request, response, err);
+    const struct http_request request = {.method = method,
+                                         .url = url,
+                                         .headers = headers,
+                                         .direct = true,
+                                         .seconds = machine->seconds};
+    int r = http_once(machine->sources->http, &request, response, err);
 
     if (r == 0 && response->status != 200)
         r = err_set(err, ERR_REMOTE, "the answer was HTTP %d", response->status);
@@ -276,19 +280,22 @@ int s3_keys_from_machine(const struct s3_sources *sources, struct s3_keys *out, 
 {
     CLEANUP(response_wipe) struct http_response response = {.body = {.limit = BODY_MAX}};
     char base[URL_SIZE / 2], url[URL_SIZE], token[HEADER_SIZE];
+    struct machine machine = {.sources = sources};
     int size;
 
     if (!machine_address(base, sizeof(base)))
         return 0;
     (void)snprintf(url, sizeof(url), "%s/api/token", base);
-    int r = ask_machine(sources, "PUT", url, "X-aws-ec2-metadata-token-ttl-seconds: 21600",
-                        &response, err);
+    int r = machine_patience(&machine.seconds, err);
     if (r < 0)
-        return r == -ERR_USAGE ? r : 0;
+        return r;
+    if (ask_machine(&machine, "PUT", url, "X-aws-ec2-metadata-token-ttl-seconds: 21600", &response,
+                    err) < 0)
+        return 0;
     size = snprintf(token, sizeof(token), "X-aws-ec2-metadata-token: %s",
                     (const char *)response.body.data);
     (void)snprintf(url, sizeof(url), "%s/meta-data/iam/security-credentials/", base);
-    if (size >= (int)sizeof(token) || ask_machine(sources, "GET", url, token, &response, err) < 0)
+    if (size >= (int)sizeof(token) || ask_machine(&machine, "GET", url, token, &response, err) < 0)
         return 0;
 
     char *role = (char *)response.body.data;
@@ -296,7 +303,7 @@ int s3_keys_from_machine(const struct s3_sources *sources, struct s3_keys *out, 
     size = snprintf(url, sizeof(url), "%s/meta-data/iam/security-credentials/%s", base, role);
     if (size >= (int)sizeof(url))
         return 0;
-    r = ask_machine(sources, "GET", url, token, &response, err);
+    r = ask_machine(&machine, "GET", url, token, &response, err);
     response.body.size -= r == 0;
     if (r == 0)
         r = take_json(&response, out, err);
