@@ -2,30 +2,39 @@
  * references — the archives that a snapshot being made refers to.
  *
  * Ownership: a bit for each archive number, 2 MiB of address space of which only what is touched is
- * used. Threads:   references_note() from any thread.
+ * used: of the system, since calloc() clears what was free before.
+ * Threads:   references_note() from any thread.
  */
 #pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 
 struct references {
     _Atomic uint64_t *words;
 };
 
-enum { REFERENCES_MAX = 1 << 24 }; /* as the idtable's */
+enum {
+    REFERENCES_MAX = 1 << 24, /* as the idtable's */
+    REFERENCES_SIZE = REFERENCES_MAX / 8,
+};
 
 static inline bool references_init(struct references *references)
 {
-    references->words = calloc(REFERENCES_MAX / 64, sizeof(*references->words));
+    void *words =
+        mmap(NULL, REFERENCES_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    references->words = words == MAP_FAILED ? NULL : words;
     return references->words != NULL;
 }
 
 static inline void references_clear(struct references *references)
 {
-    free((void *)references->words);
+    if (references->words)
+        (void)munmap((void *)references->words, REFERENCES_SIZE);
     references->words = NULL;
 }
 
