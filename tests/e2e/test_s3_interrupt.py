@@ -11,7 +11,7 @@ from conftest import same, wait_for
 
 pytestmark = pytest.mark.xdist_group("s3")
 
-SOON = 20  # seconds: two or three when nothing else runs; the default patience is 300
+SOON = 60  # seconds: two or three when nothing else runs; the default patience is 300
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def interrupted(y, proxy, how, where, *args):
     assert process.poll() is None, process.communicate()
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=2 * SOON)
     took = time.monotonic() - began
     proxy.before = None
     back(proxy)
@@ -147,7 +147,7 @@ def test_a_mount_ends_at_once(proxied, work, how):
         time.sleep(1)
         began = time.monotonic()
         mount.process.send_signal(signal.SIGTERM)
-        mount.process.wait(60)
+        mount.process.wait(2 * SOON)
         took = time.monotonic() - began
         os.waitpid(pid, 0)
         back(proxy)

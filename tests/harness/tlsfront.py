@@ -84,7 +84,7 @@ class Front:
             where=self.where, port=self.port, upstream="%s:%d" % upstream, http2="http2" if http2 else ""))
         self.process = subprocess.Popen([program(), "-p", self.where, "-c", self.where / "nginx.conf", "-e", self.where / "errors"],
                                         stdin=subprocess.DEVNULL)
-        for _ in range(200):
+        for _ in range(1200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
