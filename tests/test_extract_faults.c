@@ -107,8 +107,9 @@ static void a_cancelled_restore_goes_on_where_it_stopped(void **state)
     unsigned cancelled = 0;
 
     make_source(test, 300);
-    for (unsigned i = 1; i < 25; i++) {
-        struct canceller canceller = {&test->progress, i * i * 150};
+    /* On a busy machine many come too late. */
+    for (unsigned i = 1; i < 25 || (cancelled <= 3 && i < 250); i++) {
+        struct canceller canceller = {&test->progress, (i % 25) * (i % 25) * 150};
         pthread_t thread;
 
         atomic_store(&test->progress.cancelled, 0);
@@ -125,7 +126,7 @@ static void a_cancelled_restore_goes_on_where_it_stopped(void **state)
         if (r == 0)
             assert_int_equal(shell(test, "rm -rf target"), 0);
     }
-    assert_true(cancelled > 0);
+    assert_true(cancelled > 3);
     atomic_store(&test->progress.cancelled, 0);
     restore_well(test, "target");
     assert_true(no_temporaries(test));

@@ -292,7 +292,7 @@ def test_a_large_directory_is_listed_whole(yester, work):
 
 
 def test_a_mount_stays_responsive_while_backups_run(yester, tree):
-    name = yester.backup(tree)
+    name, late = yester.backup(tree), 0
     with yester.mount() as mount:
         for i in range(3):
             (tree / f"file {i}").write_bytes(os.urandom(2_000_000))
@@ -300,10 +300,11 @@ def test_a_mount_stays_responsive_while_backups_run(yester, tree):
             while process.poll() is None:
                 begin = time.monotonic()
                 assert (mount.tree(name, tree) / "README").read_bytes() == b"a file\n"
-                assert time.monotonic() - begin < 60
+                late += time.monotonic() - begin >= 5
                 time.sleep(0.01)
             _, err = process.communicate()
             assert process.returncode == 0, err
+    assert late <= 1  # the whole machine may stand still once
 
 
 def test_unmounting_leaves_no_process(yester, tree):

@@ -184,10 +184,10 @@ def test_a_server_that_stops_meanwhile_ends_the_backup(keeper, server):
 
 
 def test_an_interrupt_ends_it_at_once(keeper, server):
-    make_long(server, 1 << 38 if keeper.local_files == "yes" else 1 << 35)  # would take a minute, or eight seconds
+    make_long(server, 1 << 38 if keeper.local_files == "yes" else 1 << 36)  # would take a minute, or 15 seconds
     process = keeper.start("backup", "--type", "database", "--physical")
     wait_for(lambda: slots(server) == 1, "the base backup")
-    interrupt(process)
+    interrupt(process, within=12)
     wait_for(lambda: slots(server) == 0, "its end in the server", 300)
     assert not keeper.snapshots()
 
